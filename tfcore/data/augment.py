@@ -1,0 +1,96 @@
+"""Augmentation in the graph: one affine map and one change of tone per image, drawn from (seed, epoch, index)."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from tfcore.init import fold_in
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """The ranges to draw from; all zero changes nothing.
+
+    shift: the largest move along each axis, as a fraction of the side.
+    shear: the largest angle, in degrees.
+    zoom: the largest relative change of size, drawn for each axis.
+    rotation: the largest angle, in degrees.
+    flip: mirror left and right, every other image.
+    brightness: the largest addition, as a fraction of the range of pixels.
+    contrast: the largest relative change of the distance to the image's mean.
+    fill: what lies outside: "nearest" (the edge repeated), "constant" (black) or "reflect".
+    """
+
+    shift: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+    rotation: float = 0.0
+    flip: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
+    fill: str = "nearest"
+
+    @property
+    def moves(self):
+        """True when pixels change place."""
+        return any((self.shift, self.shear, self.zoom, self.rotation, self.flip))
+
+    @property
+    def tones(self):
+        """True when pixels change value."""
+        return any((self.brightness, self.contrast))
+
+
+def draw(config, seed, epoch, n):
+    """Draws n changes, [n, 9] float32 in -1 .. 1: a pure function of its arguments. Row i belongs to image i."""
+    return tf.random.stateless_uniform([n, 9], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
+
+
+def affine(config, draws, height, width):
+    """Returns the maps from output to input pixels: (x, y) -> (a0 x + a1 y + a2, b0 x + b1 y + b2).
+
+    About the centre of the image the output is flipped, zoomed, sheared, rotated, then shifted.
+
+    Args:
+      draws: [N, 9] as `draw` makes them.
+    Returns: [N, 8] float32: a0, a1, a2, b0, b1, b2, 0, 0.
+    """
+    dx, dy, shear, zoom_x, zoom_y, turn, mirror, _, _ = tf.unstack(draws, axis=1)
+    turn, shear = turn * math.radians(config.rotation), shear * math.radians(config.shear)
+    zoom_x, zoom_y = 1 + config.zoom * zoom_x, 1 + config.zoom * zoom_y
+    flip = tf.where(mirror < 0, -1.0, 1.0) if config.flip else tf.ones_like(dx)
+    a0, a1 = flip * zoom_x * tf.cos(turn), -flip * zoom_x * tf.sin(turn + shear)
+    b0, b1 = zoom_y * tf.sin(turn), zoom_y * tf.cos(turn + shear)
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    ox, oy = cx + config.shift * width * dx, cy + config.shift * height * dy  # the output point that shows the centre
+    zero = tf.zeros_like(dx)
+    return tf.stack([a0, a1, cx - a0 * ox - a1 * oy, b0, b1, cy - b0 * ox - b1 * oy, zero, zero], axis=1)
+
+
+def apply(config, images, draws):
+    """Returns the images changed as drawn. images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H, W, C] uint8."""
+    x = tf.cast(images, tf.float32)
+    if config.moves:
+        height, width = images.shape[1:3]
+        x = transform(x, affine(config, draws, height, width), fill=config.fill)
+    if config.tones:
+        brightness, contrast = (tf.reshape(draws[:, i], [-1, 1, 1, 1]) for i in (7, 8))
+        mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
+        x = (x - mean) * (1 + config.contrast * contrast) + mean + 255 * config.brightness * brightness
+    return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
+
+
+def transform(images, maps, *, fill="nearest"):
+    """Resamples each image along its map, bilinearly. images: [N, H, W, C] float32, maps: [N, 8] -> [N, H, W, C].
+
+    Not under XLA: its CPU compiler lacks this operation.
+    """
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=maps,
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=fill.upper(),
+    )

@@ -1,0 +1,40 @@
+"""The order of the examples, and the one way from stored pixels to network input."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def epoch_order(seed, epoch, n):
+    """Returns a permutation of 0 .. n - 1, [n] int32: a pure function of (seed, epoch, n).
+
+    It sorts n random 64-bit words of the Philox generator, whose stream is fixed by its paper (Salmon et al. 2011),
+    so that the order is the same with every version of NumPy.
+    """
+    key = np.array([int(seed) & 0xFFFFFFFFFFFFFFFF, int(epoch)], np.uint64)
+    words = np.random.Philox(key=key).random_raw(n)
+    return np.argsort(words, kind="stable").astype(np.int32)
+
+
+def batch_indices(seed, epoch, n, batch_size):
+    """Returns the batches of an epoch, [n // batch_size, batch_size] int32.
+
+    What does not fill a batch is left out, other examples in each epoch.
+
+    Raises:
+      ValueError: n examples do not fill one batch.
+    """
+    if not 1 <= batch_size <= n:
+        raise ValueError(f"--batch_size={batch_size} must be between 1 and the {n} training examples")
+    steps = n // batch_size
+    return epoch_order(seed, epoch, n)[: steps * batch_size].reshape(steps, batch_size)
+
+
+def preprocess(images, *, scale=1 / 255, dtype=tf.float32):
+    """Stored pixels to network input: integers are multiplied by `scale`; floating images are only cast.
+
+    images: [N, H, W, C] uint8 in 0 .. 255, or floating. Returns the same shape in `dtype`.
+    """
+    images = tf.convert_to_tensor(images)
+    if images.dtype.is_floating:
+        return tf.cast(images, dtype)
+    return tf.cast(tf.cast(images, tf.float32) * scale, dtype)

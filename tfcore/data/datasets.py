@@ -1,0 +1,163 @@
+"""The sets that have a name, as uint8 arrays in three splits."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcore.data.batching import epoch_order
+from tfcore.data.download import download
+from tfcore.data.idx import read_idx
+
+NAMES = ("auto", "mnist", "fashion_mnist", "digits")
+
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+DIGIT_CLASSES = tuple("0123456789")
+
+_MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+# Each set: its address, its classes, and of each published file the length and the sha256.
+SOURCES = {
+    "mnist": (_MNIST, DIGIT_CLASSES, {
+        "train-images-idx3-ubyte": (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+        "train-labels-idx1-ubyte": (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+        "t10k-images-idx3-ubyte": (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+        "t10k-labels-idx1-ubyte": (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+    }),
+    "fashion_mnist": (_FASHION, FASHION_CLASSES, {
+        "train-images-idx3-ubyte": (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        "train-labels-idx1-ubyte": (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        "t10k-images-idx3-ubyte": (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        "t10k-labels-idx1-ubyte": (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    }),
+}  # fmt: skip
+
+
+class Arrays(NamedTuple):
+    """images: [N, H, W, C] uint8; labels: [N] int32."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Splits(NamedTuple):
+    """Three parts of one set, and the name of each class. `name` is the set that was read, never "auto"."""
+
+    train: Arrays
+    validation: Arrays
+    test: Arrays
+    class_names: tuple[str, ...]
+    name: str
+
+
+def load(name, data_dir=None, *, validation=5000, seed=0):
+    """Loads a set and splits `validation` examples off its training part.
+
+    Args:
+      name: "mnist", "fashion_mnist", "digits" (comes with scikit-learn) or "auto": MNIST if it is on disk or can be
+        fetched within seconds, else digits.
+      data_dir: where `name`'s files are; None looks into $TFCORE_DATA_DIR, then into the user's cache, and
+        downloads into the cache.
+      validation: how many training examples to hold out, at most a sixth of them; the choice is a function of `seed`.
+    Raises:
+      ValueError: no set has this name, or a file is not what it should be.
+      OSError: a file is missing and cannot be downloaded.
+    """
+    if name not in NAMES:
+        raise ValueError(f"--dataset={name} is not one of {', '.join(NAMES)}")
+    if name == "auto":
+        name = _mnist_or_digits(data_dir)
+    if name == "digits":
+        train, test, classes = _load_digits()
+    else:
+        classes = SOURCES[name][1]
+        train = _load_part(name, "train", find_files(name, data_dir))
+        test = _load_part(name, "t10k", find_files(name, data_dir))
+    train, held_out = split(train, min(validation, len(train.labels) // 6), seed)
+    return Splits(train, held_out, test, classes, name)
+
+
+def split(arrays, count, seed):
+    """Returns the rest, and `count` examples chosen by `seed`."""
+    order = epoch_order(seed, 0x5EED, len(arrays.labels))  # an epoch number that no run reaches
+    held_out, rest = np.sort(order[:count]), np.sort(order[count:])
+    return Arrays(*(a[rest] for a in arrays)), Arrays(*(a[held_out] for a in arrays))
+
+
+def cache_dir():
+    """Returns the user's cache, ~/.cache/tfcore unless XDG_CACHE_HOME says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfcore"
+
+
+def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
+    """Returns {published name: path} of a set's four files; downloads what is nowhere. Arguments as in `load`.
+
+    Raises:
+      OSError: a file is missing from `data_dir`, or cannot be downloaded.
+    """
+    address, _, files = SOURCES[name]
+    places = [Path(data_dir)] if data_dir else [cache_dir()]
+    if not data_dir and os.environ.get("TFCORE_DATA_DIR"):
+        places.insert(0, Path(os.environ["TFCORE_DATA_DIR"]))
+    found = {}
+    for file, (size, sha256) in files.items():
+        candidates = [p / sub / (file + end) for p in places for sub in (name, ".") for end in (".gz", "")]
+        path = next((c for c in candidates if c.is_file()), None)
+        if path is None and data_dir:
+            raise FileNotFoundError(
+                f"no {file}.gz in {places[0] / name}: put it there, or leave --data_dir out to download it"
+            )
+        if path is None:
+            path = places[-1] / name / f"{file}.gz"
+            download(f"{address}{file}.gz", path, sha256=sha256, size=size, deadline=deadline, attempts=attempts)
+        found[file] = path
+    return found
+
+
+def _mnist_or_digits(data_dir):
+    """Returns "mnist" when its files are there or come within seconds, else "digits"."""
+    if data_dir:
+        return "mnist" if _have("mnist", data_dir) else "digits"
+    try:
+        find_files("mnist", deadline=20.0, attempts=1)
+        return "mnist"
+    except OSError:
+        return "digits"
+
+
+def _have(name, data_dir):
+    try:
+        find_files(name, data_dir)
+        return True
+    except OSError:
+        return False
+
+
+def _load_part(name, part, files):
+    """Reads the images and labels of "train" or "t10k" and checks them against each other."""
+    image_file, label_file = files[f"{part}-images-idx3-ubyte"], files[f"{part}-labels-idx1-ubyte"]
+    images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
+    if len(images) != len(labels):
+        raise ValueError(f"{image_file} has {len(images)} images, {label_file} has {len(labels)} labels")
+    if images.shape[1:] != (28, 28) or not len(images):
+        raise ValueError(f"{image_file} has images {images.shape}, {name} wants [N, 28, 28], N at least 1")
+    classes = len(SOURCES[name][1])
+    if labels.max() >= classes:
+        raise ValueError(f"{label_file}: label {labels.max()} at {labels.argmax()}, {name} has 0 to {classes - 1}")
+    return Arrays(images[..., np.newaxis], labels.astype(np.int32))
+
+
+def _load_digits():
+    """Returns the training part (1,497), the test part (300) and the classes of scikit-learn's digits, at 28x28."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    small = (digits.images * (255 / 16)).round().astype(np.uint8)  # [1797, 8, 8]; the set counts 0 .. 16
+    large = np.stack([np.asarray(Image.fromarray(i).resize((28, 28), Image.Resampling.BILINEAR)) for i in small])
+    everything = Arrays(large[..., np.newaxis], digits.target.astype(np.int32))
+    train, test = split(everything, 300, seed=0)
+    return train, test, DIGIT_CLASSES

@@ -1,0 +1,200 @@
+"""The layers: pure functions over `tf.nn`. Weights first, then statistics, then data; options by keyword.
+
+`x_init` draws the weights of layer `x` as a dictionary of variables. Layers take variables, tensors or arrays alike,
+return new values and assign nothing. `name` labels the operations in TensorBoard and begins error messages.
+"""
+
+import tensorflow as tf
+
+from tfcore.init import as_seed, bias as init_bias, fold_in, weight as init_weight
+
+
+def dense_init(seed, in_dim, out_dim, *, init="he_normal"):
+    """Draws the weights of `dense`: {"w": [I, O], "b": [O]}, float32 variables; `init` is a name in tfcore.init."""
+    return {
+        "w": tf.Variable(init_weight(init, fold_in(seed, "w"), [in_dim, out_dim])),
+        "b": tf.Variable(init_bias(init, fold_in(seed, "b"), out_dim)),
+    }
+
+
+def dense(weights, x, *, name="dense"):
+    """x w + b.
+
+    Args:
+      weights: {"w": [I, O], "b": [O]}; without "b" nothing is added.
+      x: [N, I].
+    Returns: [N, O].
+    Raises:
+      ValueError: `x` is not a matrix, or its width is not I.
+    """
+    with tf.name_scope(name):
+        x = tf.convert_to_tensor(x)
+        w = weights["w"]
+        _check(x.shape.rank == 2, f"{name}: x has shape {_shape(x)}, dense wants [N, {w.shape[0]}]: flatten it first")
+        _check(_fits(x.shape[1], w.shape[0]), f"{name}: x has {x.shape[1]} columns, w {_shape(w)} wants {w.shape[0]}")
+        y = tf.matmul(x, w)
+        return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
+
+
+def conv2d_init(seed, kernel, in_channels, out_channels, *, bias=True, init="he_normal"):
+    """Draws the weights of `conv2d`: {"w": [kh, kw, I, O], "b": [O]}, float32 variables.
+
+    `kernel` is a size or a pair (kh, kw); without `bias` there is no "b".
+    """
+    kh, kw = _pair(kernel)
+    weights = {"w": tf.Variable(init_weight(init, fold_in(seed, "w"), [kh, kw, in_channels, out_channels]))}
+    if bias:
+        weights["b"] = tf.Variable(init_bias(init, fold_in(seed, "b"), out_channels))
+    return weights
+
+
+def conv2d(weights, x, *, stride=1, padding="SAME", name="conv2d"):
+    """The cross-correlation of x with w, plus b: y[n, i, j, o] = sum over a, b, c of x[n, i+a, j+b, c] w[a, b, c, o].
+
+    Args:
+      weights: {"w": [kh, kw, I, O], "b": [O]}; without "b" nothing is added.
+      x: [N, H, W, I].
+      stride: a size or a pair (height, width).
+      padding: "SAME" (zeros, H' = ceil(H / stride)) or "VALID" (none, H' = ceil((H - kh + 1) / stride)).
+    Returns: [N, H', W', O].
+    Raises:
+      ValueError: `x` is not a batch of images, has other channels than I, or is smaller than a "VALID" kernel.
+    """
+    with tf.name_scope(name):
+        x = tf.convert_to_tensor(x)
+        w = weights["w"]
+        channels = w.shape[2]
+        _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, conv2d wants [N, H, W, {channels}]")
+        _check(_fits(x.shape[3], channels), f"{name}: x has {x.shape[3]} channels, w {_shape(w)} wants {channels}")
+        _check_window(name, x, w.shape[:2], padding)
+        y = tf.nn.conv2d(x, w, _pair(stride), padding)
+        return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
+
+
+def max_pool(x, *, size=2, stride=2, padding="VALID", name="max_pool"):
+    """The largest value in each window. x: [N, H, W, C] -> [N, H', W', C]; `size` and `stride` as in `conv2d`."""
+    return _pool(tf.nn.max_pool2d, x, size, stride, padding, name)
+
+
+def avg_pool(x, *, size=2, stride=2, padding="VALID", name="avg_pool"):
+    """The mean of each window, padding not counted. x: [N, H, W, C] -> [N, H', W', C]."""
+    return _pool(tf.nn.avg_pool2d, x, size, stride, padding, name)
+
+
+def _pool(pool, x, size, stride, padding, name):
+    with tf.name_scope(name):
+        x = tf.convert_to_tensor(x)
+        _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, a pool wants [N, H, W, C]")
+        _check_window(name, x, _pair(size), padding)
+        return pool(x, _pair(size), _pair(stride), padding)
+
+
+def global_avg_pool(x, *, name="global_avg_pool"):
+    """The mean over height and width. x: [N, H, W, C] -> [N, C]."""
+    x = tf.convert_to_tensor(x)
+    _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, a pool wants [N, H, W, C]")
+    return tf.reduce_mean(x, [1, 2], name=name)
+
+
+def flatten(x):
+    """All axes after the first as one. x: [N, ...] -> [N, D]."""
+    x = tf.convert_to_tensor(x)
+    columns = x.shape[1:].num_elements()
+    if columns is None:
+        return tf.reshape(x, [tf.shape(x)[0], -1])
+    return tf.reshape(x, [-1 if x.shape[0] is None else x.shape[0], columns])
+
+
+def batch_norm_init(channels, *, scale=True):
+    """Returns weights {"scale": [C], "offset": [C]} and stats {"mean": [C], "variance": [C]}, float32 variables."""
+    weights = {"scale": tf.Variable(tf.ones([channels]))} if scale else {}
+    weights["offset"] = tf.Variable(tf.zeros([channels]))
+    stats = {
+        "mean": tf.Variable(tf.zeros([channels]), trainable=False),
+        "variance": tf.Variable(tf.ones([channels]), trainable=False),
+    }
+    return weights, stats
+
+
+def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="batch_norm"):
+    """(x - mean) / sqrt(variance + epsilon) * scale + offset, per channel (Ioffe & Szegedy, arXiv:1502.03167).
+
+    Args:
+      weights: {"scale": [C], "offset": [C]}; without "scale" it is 1.
+      stats: {"mean": [C], "variance": [C]}, the moving averages.
+      x: [..., C]; in bfloat16 the moments are still taken in float32.
+      training: True takes the batch's own mean and (biased) variance and moves the averages; False takes `stats`.
+      decay: the fraction of the moving averages that is kept.
+    Returns: y, shaped like x, and new_stats: the moved averages, or `stats` itself when not training.
+    Raises:
+      ValueError: `x` has other channels than the weights.
+    """
+    with tf.name_scope(name):
+        x = tf.convert_to_tensor(x)
+        offset = weights["offset"]
+        _check(
+            x.shape.rank and _fits(x.shape[-1], offset.shape[0]),
+            f"{name}: x has shape {_shape(x)}, offset {_shape(offset)} wants {offset.shape[0]} channels",
+        )
+        if training:
+            wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+            mean, variance = tf.nn.moments(wide, list(range(x.shape.rank - 1)))
+            new_stats = {
+                "mean": _moved(stats["mean"], mean, decay),
+                "variance": _moved(stats["variance"], variance, decay),
+            }
+        else:
+            mean, variance, new_stats = stats["mean"], stats["variance"], stats
+        gain = tf.math.rsqrt(tf.cast(variance, mean.dtype) + epsilon)
+        if "scale" in weights:
+            gain = gain * tf.cast(weights["scale"], gain.dtype)
+        shift = tf.cast(offset, gain.dtype) - mean * gain
+        return x * tf.cast(gain, x.dtype) + tf.cast(shift, x.dtype), new_stats
+
+
+def _moved(average, value, decay):
+    return average * decay + tf.cast(value, average.dtype) * (1 - decay)
+
+
+def dropout(x, *, rate, seed, name="dropout"):
+    """Zeroes a fraction `rate` of x and divides the rest by 1 - rate (Srivastava et al., JMLR 15, 2014).
+
+    Args:
+      x: any shape, floating.
+      rate: the probability of a zero, in [0, 1).
+      seed: the mask is a function of it and of x's shape; None returns x as it is.
+    Raises:
+      ValueError: `rate` is outside [0, 1).
+    """
+    _check(0 <= rate < 1, f"{name}: rate is {rate}, a drop probability is in [0, 1)")
+    if seed is None or rate == 0:
+        return tf.convert_to_tensor(x)
+    return tf.nn.experimental.stateless_dropout(x, rate, as_seed(seed), name=name)
+
+
+def _pair(size):
+    """Returns (height, width) of an integer or a pair."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _shape(x):
+    return list(x.shape)
+
+
+def _fits(size, wanted):
+    """True when the static sizes are equal or one of them is not known before the graph runs."""
+    return size is None or wanted is None or size == wanted
+
+
+def _check(condition, message):
+    if not condition:
+        raise ValueError(message)
+
+
+def _check_window(name, x, window, padding):
+    """Raises ValueError when a "VALID" window does not fit into the image."""
+    small = [size is not None and size < side for size, side in zip(x.shape[1:3], window)]
+    _check(
+        padding != "VALID" or not any(small),
+        f"{name}: x is {x.shape[1]}x{x.shape[2]}, smaller than the {window[0]}x{window[1]} window (padding VALID)",
+    )

@@ -1,0 +1,44 @@
+"""Measures of a classifier, exact over a set."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def predicted(logits):
+    """The class of each example. logits: [N, C], or [N] or [N, 1] for two classes -> [N] int32."""
+    logits = tf.convert_to_tensor(logits)
+    if logits.shape.rank == 1 or logits.shape[-1] == 1:
+        return tf.cast(tf.reshape(logits, [-1]) > 0, tf.int32)
+    return tf.argmax(logits, axis=-1, output_type=tf.int32)
+
+
+def probabilities(logits):
+    """The probability of each class. logits: [N, C], or [N, 1] for two classes -> [N, max(C, 2)] float32."""
+    logits = tf.cast(logits, tf.float32)
+    if logits.shape[-1] == 1:
+        return tf.concat([tf.sigmoid(-logits), tf.sigmoid(logits)], axis=1)
+    return tf.nn.softmax(logits)
+
+
+def accuracy(logits, labels):
+    """The fraction of examples whose predicted class is their label. logits as in `predicted`, labels: [N]."""
+    return tf.reduce_mean(tf.cast(predicted(logits) == tf.cast(labels, tf.int32), tf.float32))
+
+
+def top_k(logits, labels, k):
+    """The fraction of examples whose label is among the k largest logits; ties count for the label."""
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    own = logits[np.arange(len(labels)), labels]
+    return float(np.mean(np.sum(logits > own[:, np.newaxis], axis=1) < k))
+
+
+def confusion_matrix(labels, predictions, classes):
+    """Entry [i, j] counts the examples of class i that were predicted as j. -> [classes, classes] int64."""
+    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def precision_recall(confusion):
+    """Returns precision and recall of each class, [C] float64 each; 0 where there is nothing to count."""
+    right = np.diag(confusion).astype(np.float64)
+    return right / np.maximum(confusion.sum(axis=0), 1), right / np.maximum(confusion.sum(axis=1), 1)

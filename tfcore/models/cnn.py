@@ -1,0 +1,119 @@
+"""The convolutional network: blocks of convolutions with a pool after each block, then dense layers."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfcore.init import fold_in
+from tfcore.layers import (
+    batch_norm,
+    batch_norm_init,
+    conv2d,
+    conv2d_init,
+    dense,
+    dense_init,
+    dropout,
+    flatten,
+    global_avg_pool,
+    max_pool,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """conv 64, pool, conv 64, pool, dense 64, 10 classes unless told otherwise.
+
+    image_shape: (H, W, C) of a picture.
+    blocks: the channels of each convolution, grouped; a 2x2 max pool ends each group.
+    kernel: the side of every convolution's window.
+    padding: "VALID" or "SAME", of the convolutions.
+    hidden: the width of each dense layer before the logits.
+    hidden_activation: "relu" or "linear".
+    classes: the width of the logits.
+    batch_norm: normalize after each convolution (which then has no bias).
+    pool_features: the mean over height and width instead of flattening.
+    dropout: the drop probability before each dense layer.
+    init: the name of an initializer.
+    """
+
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    blocks: tuple[tuple[int, ...], ...] = ((64,), (64,))
+    kernel: int = 3
+    padding: str = "VALID"
+    hidden: tuple[int, ...] = (64,)
+    hidden_activation: str = "relu"
+    classes: int = 10
+    batch_norm: bool = False
+    pool_features: bool = False
+    dropout: float = 0.0
+    init: str = "he_normal"
+
+
+def init(seed, config):
+    """Draws the weights conv1, ..., dense1, ..., logits. Returns weights, stats.
+
+    Raises:
+      ValueError: a picture of `image_shape` is too small for the blocks.
+    """
+    weights, stats = {}, {}
+    height, width, channels = config.image_shape
+    for name, out_channels, ends_block in _convolutions(config):
+        weights[name] = conv2d_init(
+            fold_in(seed, name), config.kernel, channels, out_channels, bias=not config.batch_norm, init=config.init
+        )
+        if config.batch_norm:
+            weights[name]["norm"], stats[name] = batch_norm_init(out_channels)
+        channels = out_channels
+        cut = config.kernel - 1 if config.padding == "VALID" else 0
+        height, width = ((side - cut) // (2 if ends_block else 1) for side in (height, width))
+        if min(height, width) < 1:
+            raise ValueError(f"{name}: pictures of {config.image_shape[:2]} are too small for blocks {config.blocks}")
+    widths = [channels if config.pool_features else height * width * channels, *config.hidden]
+    names = [f"dense{i}" for i in range(1, len(config.hidden) + 1)]
+    for name, in_dim, out_dim in zip(names, widths, widths[1:]):
+        weights[name] = dense_init(fold_in(seed, name), in_dim, out_dim, init=config.init)
+    weights["logits"] = dense_init(fold_in(seed, "logits"), widths[-1], config.classes, init=config.init)
+    return weights, stats
+
+
+def forward(config, weights, stats, x, *, training, seed=None):
+    """Returns logits [N, classes] and the new stats.
+
+    Args:
+      weights, stats: as `init` returns them; variables, tensors or arrays.
+      x: [N, H, W, C] floating.
+      training: batch norm takes the batch's moments; with a `seed`, dropout is on.
+    """
+    new_stats = {}
+    for name, _, ends_block in _convolutions(config):
+        layer = weights[name]
+        if config.batch_norm:
+            x = conv2d({"w": layer["w"]}, x, padding=config.padding, name=name)
+            x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name=f"{name}/norm")
+            x = tf.nn.relu(x)
+            x = max_pool(x) if ends_block else x
+        elif ends_block:  # bias and relu are monotone, so they give the same after the pool, on a quarter of the values
+            x = conv2d({"w": layer["w"]}, x, padding=config.padding, name=name)
+            x = tf.nn.relu(tf.nn.bias_add(max_pool(x), layer["b"]))
+        else:
+            x = tf.nn.relu(conv2d(layer, x, padding=config.padding, name=name))
+    x = global_avg_pool(x) if config.pool_features else flatten(x)
+    for i in range(1, len(config.hidden) + 1):
+        x = dense(weights[f"dense{i}"], _drop(config, x, training, seed, i), name=f"dense{i}")
+        x = tf.nn.relu(x) if config.hidden_activation == "relu" else x
+    return dense(weights["logits"], _drop(config, x, training, seed, 0), name="logits"), new_stats
+
+
+def _convolutions(config):
+    """Yields (name, output channels, whether a pool follows) of each convolution."""
+    number = 0
+    for block in config.blocks:
+        for i, channels in enumerate(block):
+            number += 1
+            yield f"conv{number}", channels, i == len(block) - 1
+
+
+def _drop(config, x, training, seed, layer):
+    """Dropout before a dense layer, off without a seed and outside training."""
+    mask = fold_in(seed, layer) if training and seed is not None and config.dropout else None
+    return dropout(x, rate=config.dropout, seed=mask)

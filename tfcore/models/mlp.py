@@ -1,0 +1,54 @@
+"""The multi-layer perceptron: dense layers with an activation between them."""
+
+import dataclasses
+import itertools
+import math
+
+import tensorflow as tf
+
+from tfcore.init import fold_in
+from tfcore.layers import dense, dense_init, dropout, flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """784-256-256-10 unless told otherwise.
+
+    image_shape: (H, W, C) of a picture; the network reads it as H * W * C numbers.
+    hidden: the width of each hidden layer.
+    classes: the width of the logits.
+    dropout: the drop probability after each hidden layer.
+    init: the name of an initializer; "normal" is the MNIST post's N(0, 1) for weights and biases.
+    """
+
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    hidden: tuple[int, ...] = (256, 256)
+    classes: int = 10
+    dropout: float = 0.0
+    init: str = "he_normal"
+
+
+def init(seed, config):
+    """Draws the weights: dense1, dense2, ..., logits. Returns weights, stats; stats is empty."""
+    widths = [math.prod(config.image_shape), *config.hidden]
+    weights = {}
+    for i, (in_dim, out_dim) in enumerate(itertools.pairwise(widths), start=1):
+        weights[f"dense{i}"] = dense_init(fold_in(seed, f"dense{i}"), in_dim, out_dim, init=config.init)
+    weights["logits"] = dense_init(fold_in(seed, "logits"), widths[-1], config.classes, init=config.init)
+    return weights, {}
+
+
+def forward(config, weights, stats, x, *, training, seed=None):
+    """Returns logits [N, classes] and `stats` unchanged.
+
+    Args:
+      weights: as `init` returns them; variables, tensors or arrays.
+      x: [N, H, W, C] or [N, D] floating, where D = H * W * C.
+      training: with a `seed`, dropout is on.
+    """
+    x = flatten(x)
+    for i in range(1, len(config.hidden) + 1):
+        x = tf.nn.relu(dense(weights[f"dense{i}"], x, name=f"dense{i}"))
+        mask = fold_in(seed, i) if training and seed is not None and config.dropout else None
+        x = dropout(x, rate=config.dropout, seed=mask)
+    return dense(weights["logits"], x, name="logits"), stats

@@ -1,0 +1,168 @@
+"""Optimizers: a pair of functions over dictionaries of variables, and the rule of each as pure mathematics.
+
+`init(weights)` returns the slots, zeros in the structure of the weights. `update(weights, grads, slots, step)` assigns
+weights and slots. A rule takes tensors and returns the change to add to the weight, then its new moments.
+A learning rate is a number or a schedule, a function of the step. Steps count from 0; a rule's t counts from 1.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfcore import tree
+
+
+class Optimizer(NamedTuple):
+    """init(weights) -> slots; update(weights, grads, slots, step) -> None, assigns weights and slots."""
+
+    init: Callable
+    update: Callable
+
+
+def sgd_rule(g, *, learning_rate):
+    """Returns delta = -learning_rate g."""
+    return -learning_rate * g
+
+
+def momentum_rule(g, m, *, learning_rate, momentum, nesterov):
+    """m = momentum m + g; delta = -learning_rate m, or, Nesterov's, -learning_rate (momentum m + g)."""
+    m = momentum * m + g
+    return -learning_rate * (momentum * m + g if nesterov else m), m
+
+
+def rmsprop_rule(g, v, *, learning_rate, decay, epsilon):
+    """v = decay v + (1 - decay) g^2; delta = -learning_rate g / sqrt(v + epsilon) (Tieleman & Hinton 2012)."""
+    v = decay * v + (1 - decay) * tf.square(g)
+    return -learning_rate * g * tf.math.rsqrt(v + epsilon), v
+
+
+def adam_rule(g, m, v, t, *, learning_rate, beta1, beta2, epsilon):
+    """The change of a weight by Adam, in the order of computation that section 2 of arXiv:1412.6980 recommends.
+
+    m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+    delta = -learning_rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon).
+
+    Args:
+      g, m, v: the gradient and both moments, of one shape.
+      t: the number of this update, from 1, a floating scalar.
+    Returns: delta (to add to the weight), m, v.
+    """
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * tf.square(g)
+    rate = learning_rate * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
+    return -rate * m / (tf.sqrt(v) + epsilon), m, v
+
+
+def rate_at(learning_rate, step):
+    """Returns the learning rate at `step`, a float32 scalar: the number itself, or the schedule's value."""
+    return tf.cast(learning_rate(step) if callable(learning_rate) else learning_rate, tf.float32)
+
+
+def sgd(learning_rate=1e-2):
+    """Plain gradient descent; no slots."""
+
+    def update(weights, grads, slots, step):
+        rate = rate_at(learning_rate, step)
+        for w, g in _zip(weights, grads):
+            w.assign_add(sgd_rule(g, learning_rate=tf.cast(rate, g.dtype)))
+
+    return Optimizer(lambda weights: {}, update)
+
+
+def momentum(learning_rate=1e-2, *, momentum=0.9, nesterov=False):
+    """Gradient descent with one momentum buffer per weight, slot "m" (Polyak 1964; Sutskever et al. 2013)."""
+
+    def update(weights, grads, slots, step):
+        rate = rate_at(learning_rate, step)
+        for w, g, m in _zip(weights, grads, slots["m"]):
+            delta, new_m = momentum_rule(
+                g, m, learning_rate=tf.cast(rate, g.dtype), momentum=momentum, nesterov=nesterov
+            )
+            m.assign(new_m)
+            w.assign_add(delta)
+
+    return Optimizer(lambda weights: {"m": tree.zeros_like(weights)}, update)
+
+
+def rmsprop(learning_rate=1e-3, *, decay=0.9, epsilon=1e-7):
+    """RMSprop, slot "v"."""
+
+    def update(weights, grads, slots, step):
+        rate = rate_at(learning_rate, step)
+        for w, g, v in _zip(weights, grads, slots["v"]):
+            delta, new_v = rmsprop_rule(g, v, learning_rate=tf.cast(rate, g.dtype), decay=decay, epsilon=epsilon)
+            v.assign(new_v)
+            w.assign_add(delta)
+
+    return Optimizer(lambda weights: {"v": tree.zeros_like(weights)}, update)
+
+
+def adam(learning_rate=1e-3, *, beta1=0.9, beta2=0.999, epsilon=1e-7):
+    """Adam, slots "m" and "v"."""
+    return adamw(learning_rate, weight_decay=0.0, beta1=beta1, beta2=beta2, epsilon=epsilon)
+
+
+def is_kernel(path):
+    """True for the weights that are multiplied with data, `.../w`; biases, scales and offsets are not decayed."""
+    return path.split("/")[-1] == "w"
+
+
+def adamw(learning_rate=1e-3, *, weight_decay=1e-4, decays=is_kernel, beta1=0.9, beta2=0.999, epsilon=1e-7):
+    """Adam that also takes learning_rate * weight_decay * w off each weight whose path `decays` (arXiv:1711.05101)."""
+
+    def update(weights, grads, slots, step):
+        rate = rate_at(learning_rate, step)
+        for path, (w, g, m, v) in zip(tree.flatten(weights), _zip(weights, grads, slots["m"], slots["v"])):
+            t, lr = tf.cast(step, g.dtype) + 1, tf.cast(rate, g.dtype)
+            delta, new_m, new_v = adam_rule(g, m, v, t, learning_rate=lr, beta1=beta1, beta2=beta2, epsilon=epsilon)
+            if weight_decay and decays(path):
+                delta -= lr * weight_decay * w
+            m.assign(new_m)
+            v.assign(new_v)
+            w.assign_add(delta)
+
+    return Optimizer(lambda weights: {"m": tree.zeros_like(weights), "v": tree.zeros_like(weights)}, update)
+
+
+def clipped(optimizer, max_norm):
+    """`optimizer` on gradients that are scaled down together when their global norm exceeds `max_norm`."""
+
+    def update(weights, grads, slots, step):
+        scaled, _ = tf.clip_by_global_norm(tree.leaves(grads), max_norm)
+        optimizer.update(weights, tree.unflatten(dict(zip(tree.flatten(grads), scaled))), slots, step)
+
+    return Optimizer(optimizer.init, update)
+
+
+def averaged(optimizer, decay):
+    """`optimizer` that also keeps an exponential moving average of the weights: slots["average"].
+
+    average = d average + (1 - d) w after each update, d = min(decay, (1 + t) / (10 + t)), so that the first steps
+    are soon forgotten. Evaluate with `tree.merge(weights, slots["average"])`.
+    """
+
+    def init(weights):
+        return {"average": tree.variables(weights), "inner": optimizer.init(weights)}
+
+    def update(weights, grads, slots, step):
+        optimizer.update(weights, grads, slots["inner"], step)
+        t = tf.cast(step, tf.float32) + 1
+        keep = tf.minimum(decay, (1 + t) / (10 + t))
+        for w, average in _zip(weights, slots["average"]):
+            average.assign_sub(tf.cast(1 - keep, w.dtype) * (average - w))
+
+    return Optimizer(init, update)
+
+
+def _zip(weights, *others):
+    """Yields the leaves at each path of `weights` together; a sparse gradient is made dense.
+
+    Raises:
+      ValueError: a tree has no leaf at a path of `weights`.
+    """
+    flat = [tree.flatten(other) for other in others]
+    for path, w in tree.flatten(weights).items():
+        if any(other.get(path) is None for other in flat):
+            raise ValueError(f"{path}: no gradient or no slot for this weight")
+        yield w, *(tf.convert_to_tensor(o[path]) if isinstance(o[path], tf.IndexedSlices) else o[path] for o in flat)

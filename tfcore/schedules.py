@@ -1,0 +1,41 @@
+"""Learning rate schedules: functions from the step (a number or a tensor) to a float32 tensor."""
+
+import math
+
+import tensorflow as tf
+
+
+def constant(value):
+    """`value` at every step."""
+    return lambda step: tf.constant(value, tf.float32)
+
+
+def piecewise(boundaries, values):
+    """values[i] before boundaries[i], and values[-1] from the last boundary on.
+
+    Raises:
+      ValueError: there is not one value more than boundaries, or the boundaries do not grow.
+    """
+    if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
+        raise ValueError(f"boundaries {boundaries} must grow, with one value more than boundaries, not {values}")
+
+    def schedule(step):
+        passed = tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(boundaries, tf.int64), tf.int32))
+        return tf.gather(tf.constant(values, tf.float32), passed)
+
+    return schedule
+
+
+def cosine(peak, total_steps, *, warmup_steps=0, final=0.0):
+    """Rises linearly to `peak` in `warmup_steps`, then falls along half a cosine to `final` at `total_steps`.
+
+    The paper is arXiv:1608.03983. The first of w warm-up steps runs at peak / w; after `total_steps` it is `final`.
+    """
+
+    def schedule(step):
+        step = tf.cast(step, tf.float32)
+        progress = tf.clip_by_value((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
+        decayed = final + (peak - final) * 0.5 * (1 + tf.cos(math.pi * progress))
+        return tf.where(step < warmup_steps, peak * (step + 1) / max(warmup_steps, 1), decayed)
+
+    return schedule

@@ -1,0 +1,105 @@
+"""Nested dictionaries of arrays: paths, selection, counting, assignment.
+
+A tree is a dictionary whose values are trees or leaves (variables, tensors, arrays). A path joins keys with "/":
+``{"conv1": {"w": a, "b": b}}`` has the paths ``conv1/w`` and ``conv1/b``. Order is the order of insertion.
+"""
+
+import math
+
+import tensorflow as tf
+
+
+def flatten(tree, prefix=""):
+    """Returns {path: leaf}, in order of insertion. An empty dictionary has no paths."""
+    flat = {}
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(flatten(value, path + "/"))
+        else:
+            flat[path] = value
+    return flat
+
+
+def unflatten(flat):
+    """Returns the tree whose paths are the keys of `flat`: the inverse of `flatten`."""
+    tree = {}
+    for path, leaf in flat.items():
+        *parents, name = path.split("/")
+        node = tree
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[name] = leaf
+    return tree
+
+
+def leaves(tree):
+    """Returns the leaves as a list, in the order of `flatten`."""
+    return list(flatten(tree).values())
+
+
+def map(fn, tree, *others):
+    """Returns `tree` with each leaf replaced by fn(leaf, *leaves of the others at the same path)."""
+    return {
+        key: map(fn, value, *(other[key] for other in others))
+        if isinstance(value, dict)
+        else fn(value, *(other[key] for other in others))
+        for key, value in tree.items()
+    }
+
+
+def select(tree, keep):
+    """Returns the sub-dictionary of leaves for which keep(path) is true; the leaves themselves are shared."""
+    return unflatten({path: leaf for path, leaf in flatten(tree).items() if keep(path)})
+
+
+def merge(tree, changes):
+    """Returns `tree` with the leaves of `changes` in place of those at the same paths."""
+    return unflatten({**flatten(tree), **flatten(changes)})
+
+
+def count(tree):
+    """Returns the number of scalars in all leaves."""
+    return sum(math.prod(leaf.shape) for leaf in leaves(tree))
+
+
+def variables(tree, *, trainable=False):
+    """Returns new variables that hold a copy of each leaf."""
+    return map(lambda leaf: tf.Variable(leaf, trainable=trainable), tree)
+
+
+def zeros_like(tree):
+    """Returns new variables of zeros in the structure, shapes and dtypes of `tree`."""
+    return map(lambda leaf: tf.Variable(tf.zeros(leaf.shape, leaf.dtype), trainable=False), tree)
+
+
+def mismatches(found, wanted, *, found_name="file", wanted_name="model"):
+    """Returns one sentence per path that is missing, unexpected or of another shape or dtype; [] when all fit."""
+    found, wanted = flatten(found), flatten(wanted)
+    problems = [f"{path}: missing in the {found_name}" for path in wanted if path not in found]
+    problems += [f"{path}: in the {found_name}, not in the {wanted_name}" for path in found if path not in wanted]
+    for path in wanted:
+        if path in found and describe(found[path]) != describe(wanted[path]):
+            problems.append(
+                f"{path}: {found_name} has {describe(found[path])}, {wanted_name} wants {describe(wanted[path])}"
+            )
+    return problems
+
+
+def describe(leaf):
+    """Returns "3x3x1x64 float32": the shape and dtype of an array, a tensor or a variable."""
+    return f"{'x'.join(str(size) for size in leaf.shape) or 'scalar'} {tf.as_dtype(leaf.dtype).name}"
+
+
+def assign(variables, values):
+    """Assigns each leaf of `values` to the variable at the same path.
+
+    Raises:
+      ValueError: the paths or shapes differ; nothing has been assigned then.
+    """
+    problems = mismatches(values, variables, found_name="new values", wanted_name="variables")
+    if problems:
+        raise ValueError("cannot assign: " + "; ".join(problems))
+    values = flatten(values)
+    for path, variable in flatten(variables).items():
+        variable.assign(values[path])
