@@ -134,7 +134,7 @@ def _signature(arg):
     """Returns {position inside the argument: shape and dtype, or the Python value}."""
     if isinstance(arg, dict):
         return {f"[{key!r}]{rest}": value for key, item in arg.items() for rest, value in _signature(item).items()}
-    return {"": tree.describe(arg) if hasattr(arg, "shape") else repr(arg)}
+    return {"": " ".join(tree.describe(arg)) if hasattr(arg, "shape") else repr(arg)}
 
 
 def predict(forward, weights, stats, images, *, batch_size=500, preprocess=default_preprocess):

@@ -79,16 +79,15 @@ def mismatches(found, wanted, *, found_name="file", wanted_name="model"):
     problems = [f"{path}: missing in the {found_name}" for path in wanted if path not in found]
     problems += [f"{path}: in the {found_name}, not in the {wanted_name}" for path in found if path not in wanted]
     for path in wanted:
-        if path in found and describe(found[path]) != describe(wanted[path]):
-            problems.append(
-                f"{path}: {found_name} has {describe(found[path])}, {wanted_name} wants {describe(wanted[path])}"
-            )
+        if path in found:
+            has, wants = describe(found[path]), describe(wanted[path])
+            problems += [f"{path}: {found_name} has {h}, {wanted_name} wants {w}" for h, w in zip(has, wants) if h != w]
     return problems
 
 
 def describe(leaf):
-    """Returns "3x3x1x64 float32": the shape and dtype of an array, a tensor or a variable."""
-    return f"{'x'.join(str(size) for size in leaf.shape) or 'scalar'} {tf.as_dtype(leaf.dtype).name}"
+    """Returns ("3x3x1x64", "float32"): the shape and dtype of an array, a tensor or a variable."""
+    return "x".join(str(size) for size in leaf.shape) or "scalar", tf.as_dtype(leaf.dtype).name
 
 
 def assign(variables, values):

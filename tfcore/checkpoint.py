@@ -1,0 +1,160 @@
+"""Checkpoints and weights as safetensors files: one file, written by rename, with a digest over all it holds."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from tfcore import files, tree
+
+BEST = "best.safetensors"
+
+
+def save(directory, state, meta, *, keep=3, best=False):
+    """Writes the whole `state` durably and removes all but the newest `keep` checkpoints.
+
+    Args:
+      state: a TrainState.
+      meta: what else is needed to go on, JSON values; `restore` returns it.
+      best: also write it as the best so far, which is not counted among `keep`.
+    Returns: the path, `directory`/ckpt-<step>.safetensors.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"ckpt-{int(state.step):09d}.safetensors"
+    tensors = _tensors(state)
+    if best:
+        write(directory / BEST, tensors, meta)
+    write(path, tensors, meta)
+    for old in checkpoints(directory)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def checkpoints(directory):
+    """Returns the paths of the checkpoints, oldest first, without looking into them."""
+    return sorted(Path(directory).glob("ckpt-*.safetensors"))
+
+
+def latest(directory, *, warn=print):
+    """Returns the path of the newest whole checkpoint; None when there is none at all. warn(text) hears of broken ones.
+
+    Raises:
+      ValueError: there are checkpoints but none is whole.
+    """
+    found = checkpoints(directory)
+    for path in reversed(found):
+        try:
+            read(path)
+            return path
+        except ValueError as error:
+            warn(f"skipped a broken checkpoint: {error}")
+    if found:
+        raise ValueError(f"{directory}: none of {len(found)} checkpoints is whole; --clean starts over")
+    return None
+
+
+def restore(path, state):
+    """Assigns all of a checkpoint to `state` and returns its meta.
+
+    Raises:
+      ValueError: the file is broken, or does not fit; then every bad path is listed and nothing is assigned.
+    """
+    tensors, meta = read(path)
+    wanted = tree.unflatten(_variables(state))
+    problems = tree.mismatches(tensors, wanted)
+    if problems:
+        raise ValueError(f"{path} does not fit: " + "; ".join(_with_hints(problems)))
+    tree.assign(wanted, tensors)
+    return meta
+
+
+def export_weights(path, weights, stats=None, *, metadata=None):
+    """Writes weights and stats (trees of variables, tensors or arrays) to one safetensors file, durably.
+
+    The names in the file are `weights/<path>` and `stats/<path>`; `metadata` is JSON.
+    """
+    write(path, _arrays({"weights": weights, "stats": stats or {}}), metadata or {})
+
+
+def import_weights(path):
+    """Reads what `export_weights` or `save` wrote. Returns weights, stats (trees of arrays) and the metadata.
+
+    Raises:
+      ValueError: the file is broken or holds no weights.
+      OSError: it cannot be read.
+    """
+    tensors, metadata = read(path)
+    if "weights" not in tensors:
+        raise ValueError(f"{path} holds no weights/…, it was not written by export_weights")
+    return tensors["weights"], tensors.get("stats", {}), metadata
+
+
+def write(path, tensors, meta):
+    """Writes {name: array} and JSON values to a safetensors file, durably."""
+    text = json.dumps(meta, sort_keys=True)
+    with files.durable(path) as file:
+        file.write(to_bytes(tensors, metadata={"meta": text, "digest": _digest(tensors, text)}))
+
+
+def read(path):
+    """Returns the tree of arrays and the JSON values of a file of `write`.
+
+    Raises:
+      ValueError: it is not such a file, or not as it was written.
+      OSError: it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: not a dictionary
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
+    if header.get("digest") != _digest(tensors, header.get("meta", "")):
+        raise ValueError(f"{path} is damaged: its content does not have the digest that was written with it")
+    return tree.unflatten(tensors), json.loads(header["meta"])
+
+
+def _digest(tensors, text):
+    """Returns the sha256 over names, dtypes, shapes and bytes of all tensors, and the text."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _variables(state):
+    parts = {"weights": state.weights, "stats": state.stats, "slots": state.slots, "step": state.step}
+    return tree.flatten(parts)
+
+
+def _tensors(state):
+    return _arrays(tree.unflatten(_variables(state)))
+
+
+def _arrays(nested):
+    """Returns {path: contiguous array}."""
+    return {path: np.asarray(leaf, order="C") for path, leaf in tree.flatten(nested).items()}
+
+
+def _with_hints(problems):
+    """Says which flag would make a weight fit, and drops what the slots repeat."""
+    problems = [p for p in problems if not p.startswith("slots/")] or problems
+    return [p.removeprefix("weights/") + _hint(p) for p in problems]
+
+
+def _hint(problem):
+    """Returns " (--filters=64?)" where a file's kernel has another number of outputs than the model's."""
+    path, _, rest = problem.partition(": file has ")
+    has, _, wants = rest.partition(", model wants ")
+    has, wants = has.split("x"), wants.split("x")
+    if not path.endswith("/w") or len(has) != len(wants) or has[:-1] == [] or has[-1] == wants[-1]:
+        return ""
+    return f" (--{'filters' if len(has) == 4 else 'hidden'}={has[-1]}?)"

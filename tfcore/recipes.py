@@ -1,0 +1,117 @@
+"""Every run that has a name, as a value."""
+
+import dataclasses
+
+from tfcore.data.augment import Augment
+from tfcore.models import cnn, mlp
+
+MODELS = {"mlp": mlp, "cnn": cnn}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All of a run in one value; two runs of one recipe on one machine end with the same bits.
+
+    dataset: a name of tfcore.data.datasets.NAMES.
+    model: the configuration of a network; its type says which.
+    loss: "softmax_cross_entropy", "sigmoid_cross_entropy" or "sigmoid_mse".
+    label_smoothing: the fraction of a target that is spread over the classes.
+    optimizer: "adam", "adamw", "rmsprop", "momentum", "nesterov" or "sgd".
+    learning_rate, schedule, warmup_epochs: "constant", or "cosine" down to 0 at the last step; a linear rise first.
+    weight_decay: of adamw, relative to the learning rate.
+    clip_norm: the largest global norm of the gradients; 0 does not clip.
+    ema_decay: of the average of the weights, which then is what is evaluated; 0 keeps none.
+    batch_size, epochs: one epoch is one pass; steps_per_epoch above 0 cuts it short.
+    validation: how many training examples are held out.
+    patience: epochs without a better validation loss before the run stops; 0 never stops early.
+    report: which weights are tested and exported, of the "last" epoch or of the "best" (validation accuracy).
+    scale: what a stored pixel, 0 .. 255, is multiplied by.
+    augment: the random changes of the training images.
+    precision: "float32", or "bfloat16" for activations; weights and loss stay float32.
+    jit: compile the loop with XLA.
+    steps_per_loop: steps in one call of the graph.
+    seed: of all that is random.
+    """
+
+    name: str
+    dataset: str
+    model: mlp.Config | cnn.Config
+    loss: str = "softmax_cross_entropy"
+    label_smoothing: float = 0.0
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    schedule: str = "constant"
+    warmup_epochs: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+    batch_size: int = 64
+    epochs: int = 10
+    steps_per_epoch: int = 0
+    validation: int = 5000
+    patience: int = 0
+    report: str = "last"
+    scale: float = 1 / 255
+    augment: Augment = Augment()
+    precision: str = "float32"
+    jit: bool = False
+    steps_per_loop: int = 50
+    seed: int = 0
+
+
+def model_of(recipe):
+    """Returns the module of the recipe's network: its `init` and `forward`."""
+    return MODELS[_kind(recipe.model)]
+
+
+def _kind(config):
+    return next(kind for kind, module in MODELS.items() if isinstance(config, module.Config))
+
+
+def to_dict(recipe):
+    """Returns the recipe as JSON values."""
+    values = dataclasses.asdict(recipe)
+    return {**values, "model": {"kind": _kind(recipe.model), **values["model"]}}
+
+
+def from_dict(values):
+    """Returns the recipe that `to_dict` wrote.
+
+    Raises:
+      ValueError: the values are not a recipe's.
+    """
+    try:
+        values = _tuples(values)
+        model = dict(values["model"])
+        config = MODELS[model.pop("kind")].Config(**model)
+        return Recipe(**{**values, "model": config, "augment": Augment(**values["augment"])})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a recipe of this version of tfcore ({error})") from None
+
+
+def _tuples(value):
+    """Returns JSON's lists as tuples, at every level."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+_fashion_cnn = Recipe("fashion_cnn", "fashion_mnist", cnn.Config(hidden_activation="linear"))
+_fashion_deep = Recipe(
+    "fashion_deep_cnn",
+    "fashion_mnist",
+    cnn.Config(blocks=((64, 32), (32, 16), (16, 8)), padding="SAME", hidden=(128,)),
+    batch_size=32,
+    epochs=7,
+    steps_per_loop=100,
+)
+_mnist = Recipe("mnist_perceptron", "mnist", mlp.Config(), batch_size=100, epochs=15, jit=True, steps_per_loop=110)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        _mnist,
+        _fashion_cnn,
+        _fashion_deep,
+    )
+}
