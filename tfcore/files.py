@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 from pathlib import Path
 
 
@@ -43,7 +44,8 @@ def write_text(path, text):
 def remove_leftovers(directory):
     """Removes what killed processes left of `durable` writes. Call it while holding the directory's lock."""
     for leftover in Path(directory).glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+        if re.search(r"\.\d+\.tmp$", leftover.name) and leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -61,6 +63,7 @@ def locked(directory):
             holder = file.read().strip() or "unknown"
             message = f"{directory} is in use by process {holder}: wait for it, or choose another --logdir"
             raise BlockingIOError(message) from None
+        os.register_at_fork(after_in_child=file.close)  # else a child would keep the lock of a killed parent
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -23,7 +23,7 @@ class Recipe:
     ema_decay: of the average of the weights, which then is what is evaluated; 0 keeps none.
     batch_size, epochs: one epoch is one pass; steps_per_epoch above 0 cuts it short.
     validation: how many training examples are held out.
-    patience: epochs without a better validation loss before the run stops; 0 never stops early.
+    patience: epochs without a better validation accuracy before the run stops; 0 never stops early.
     report: which weights are tested and exported, of the "last" epoch or of the "best" (validation accuracy).
     scale: what a stored pixel, 0 .. 255, is multiplied by.
     augment: the random changes of the training images.
@@ -57,6 +57,19 @@ class Recipe:
     jit: bool = False
     steps_per_loop: int = 50
     seed: int = 0
+
+    def __post_init__(self):
+        """Raises ValueError: a setting is outside its range."""
+        positive = ("batch_size", "epochs", "steps_per_loop", "learning_rate", "validation")
+        for name in positive + ("steps_per_epoch", "patience", "clip_norm", "warmup_epochs", "weight_decay"):
+            value = getattr(self, name)
+            if value < 0 or (name in positive and value == 0):
+                raise ValueError(f"--{name}={value} must be {'positive' if name in positive else 'at least 0'}")
+        for name in ("label_smoothing", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name}={getattr(self, name)} must be in [0, 1)")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(f"--weight_decay={self.weight_decay} needs --optimizer=adamw, not {self.optimizer}")
 
 
 def model_of(recipe):

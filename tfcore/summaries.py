@@ -22,7 +22,7 @@ class Board:
 
     @contextlib.contextmanager
     def _writing(self, split, step):
-        """Makes `split` the place of tf.summary's calls. A full disk costs the curves, with one warning, not the run."""
+        """Makes `split` the place of tf.summary's calls. A full disk costs the curves and one warning, not the run."""
         try:
             with self._writers[split].as_default(step=step):
                 yield
@@ -75,7 +75,7 @@ def config_text(config):
     return "```json\n" + json.dumps(config, indent=2) + "\n```"
 
 
-def flops(concrete, batch_size):
+def flops(concrete):
     """Returns the floating point operations per image of a traced forward pass: its convolutions and matrix products.
 
     A multiplication and an addition count as two.
@@ -93,7 +93,9 @@ def flops(concrete, batch_size):
 def parameter_table(weights, stats, flops_per_image):
     """Returns the table of all weights and stats: path, shape, count and bytes, then the sums."""
     leaves = {**tree.flatten(weights), **tree.flatten(stats)}
-    rows = [(path, tree.describe(v)[0], math.prod(v.shape), math.prod(v.shape) * v.dtype.size) for path, v in leaves.items()]
+    rows = [
+        (path, tree.describe(v)[0], math.prod(v.shape), math.prod(v.shape) * v.dtype.size) for path, v in leaves.items()
+    ]
     rows.append(("total", "", sum(row[2] for row in rows), sum(row[3] for row in rows)))
     cells = [("parameter", "shape", "count", "bytes"), *((p, s, f"{c:,}", f"{b:,}") for p, s, c, b in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(4)]

@@ -1,0 +1,123 @@
+"""Repeats the runs that the README reports and writes the README's table.
+
+python scripts/reproduce.py --recipes=mnist_perceptron,fashion_cnn --seeds=0,1,2
+python scripts/reproduce.py --table                                   # only the table, from docs/results.json
+
+Each run adds or replaces its row in docs/results.json. A run that was cut goes on; one that is complete is read.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from _command import FLAGS, flags, integers, run, start, usage_error
+
+from tfcore import files, recipes, run_dir
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results.json"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results: python scripts/reproduce.py --table -->", "<!-- end of results -->"
+
+# What the post reports, and what this project set out to reach; the test accuracy.
+POSTS = {
+    "mnist_perceptron": ("0.9475", 0.977),
+    "mnist_perceptron_best": ("“more epochs can get to 99%”", 0.990),
+    "fashion_cnn": ("0.9006", 0.893),
+    "fashion_cnn_best": ("0.9006", 0.930),
+    "fashion_deep_cnn": ("0.9137", 0.910),
+    "fashion_deep_cnn_best": ("0.9137", 0.925),
+    "fashion_perceptron": ("0.9137, by a CNN", 0.9137),
+}
+
+flags.DEFINE_list("recipes", [], f"which to run, of {', '.join(recipes.RECIPES)}")
+flags.DEFINE_list("seeds", ["0"], "the seeds to run each recipe with")
+flags.DEFINE_string("data_dir", None, "where the data is; default $TFCORE_DATA_DIR, then the user's cache")
+flags.DEFINE_string("logdir", "logs/reproduce", "where the runs land: <logdir>/<recipe>-seed<seed>")
+flags.DEFINE_boolean("table", False, "only write the README's table")
+
+
+def main(_):
+    """Runs every recipe with every seed, adding each row as it comes, then writes the table."""
+    unknown = [name for name in FLAGS.recipes if name not in recipes.RECIPES]
+    if unknown or not (FLAGS.recipes or FLAGS.table):
+        raise usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(recipes.RECIPES)}")
+    for name in FLAGS.recipes:
+        for seed in [int(s) for s in FLAGS.seeds if s.isdigit() or integers("seeds", [s])]:
+            print(f"\n{name}, seed {seed}")
+            recipe = recipes.dataclasses.replace(recipes.RECIPES[name], seed=seed)
+            result = run.train(recipe, Path(FLAGS.logdir) / f"{name}-seed{seed}", data_dir=FLAGS.data_dir)
+            add_row(row(name, seed, result))
+    write_table()
+
+
+def row(name, seed, result):
+    """Returns what docs/results.json keeps of a run."""
+    config = json.loads((result.run_dir / "config.json").read_text())
+    return {
+        "recipe": name,
+        "seed": seed,
+        "dataset": config["recipe"]["dataset"],
+        "test_accuracy": result.test["accuracy"],
+        "test_loss": round(result.test["loss"], 4),
+        "validation_accuracy": result.validation["accuracy"],
+        "epochs": result.epochs,
+        "minutes": round(result.seconds / 60, 2),
+        "machine": run_dir.environment()["machine"],
+        "commit": commit(),
+    }
+
+
+def commit():
+    """Returns the commit of this checkout, with a + when files differ from it."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def add_row(new):
+    """Adds the row to docs/results.json in place of an older one of the same recipe and seed."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = [old for old in rows if (old["recipe"], old["seed"]) != (new["recipe"], new["seed"])] + [new]
+    order = list(recipes.RECIPES)
+    rows.sort(key=lambda r: (order.index(r["recipe"]) if r["recipe"] in order else len(order), r["seed"]))
+    files.write_text(RESULTS, "[\n" + ",\n".join("  " + json.dumps(r) for r in rows) + "\n]\n")
+
+
+def table():
+    """Returns the table of the posts' results beside ours, in Markdown."""
+    rows = json.loads(RESULTS.read_text())
+    lines = [
+        "| recipe | post | aim | ours, test accuracy | seeds | epochs | minutes |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(r["recipe"] for r in rows):
+        mine = [r for r in rows if r["recipe"] == name]
+        accuracy = np.array([r["test_accuracy"] for r in mine])
+        spread = f" ± {accuracy.std(ddof=1):.4f}" if len(mine) > 1 else ""
+        post, aim = POSTS.get(name, ("–", None))
+        seeds = ", ".join(str(r["seed"]) for r in mine)
+        minutes = np.mean([r["minutes"] for r in mine])
+        ours = f"**{accuracy.mean():.4f}**{spread}"
+        lines.append(f"| `{name}` | {post} | {aim or '–'} | {ours} | {seeds} | {mine[0]['epochs']} | {minutes:.1f} |")
+    machines = ", ".join(sorted({r["machine"] for r in rows}))
+    commits = ", ".join(sorted({r["commit"] for r in rows}))
+    return "\n".join(
+        [*lines, "", f"Mean ± standard deviation over the seeds. Machine: {machines}. Commits: {commits}."]
+    )
+
+
+def write_table():
+    """Puts the table between its two marks in the README, and prints it."""
+    text = README.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{README} has no place for the table: it wants the lines {BEGIN} and {END}")
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    files.write_text(README, f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}")
+    print(f"\n{table()}")
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,124 @@
+"""From a recipe to the functions of its run: optimizer, forward pass, loss, the compiled block of steps."""
+
+import dataclasses
+import functools
+
+import tensorflow as tf
+
+from tfcore import losses, metrics, optimizers, recipes, schedules, training, tree
+from tfcore.data import augment, batching
+
+LOSSES = {
+    "softmax_cross_entropy": losses.softmax_cross_entropy,
+    "sigmoid_cross_entropy": losses.sigmoid_cross_entropy,
+    "sigmoid_mse": losses.sigmoid_mse,
+}
+
+
+def make_optimizer(recipe, steps_per_epoch):
+    """Returns the recipe's optimizer with its schedule, clipping and average, and the learning rate it uses."""
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine" or recipe.warmup_epochs:
+        total, warmup = recipe.epochs * steps_per_epoch, int(recipe.warmup_epochs * steps_per_epoch)
+        final = 0.0 if recipe.schedule == "cosine" else rate
+        rate = schedules.cosine(rate, total, warmup_steps=warmup, final=final)
+    makers = {
+        "sgd": optimizers.sgd,
+        "momentum": optimizers.momentum,
+        "nesterov": functools.partial(optimizers.momentum, nesterov=True),
+        "rmsprop": optimizers.rmsprop,
+        "adam": optimizers.adam,
+        "adamw": functools.partial(optimizers.adamw, weight_decay=recipe.weight_decay),
+    }
+    optimizer = makers[recipe.optimizer](rate)
+    if recipe.clip_norm:
+        optimizer = optimizers.clipped(optimizer, recipe.clip_norm)
+    if recipe.ema_decay:
+        optimizer = optimizers.averaged(optimizer, recipe.ema_decay)
+    return optimizer, rate
+
+
+def make_forward(recipe):
+    """Returns forward(weights, stats, images, *, training, seed=None) -> float32 logits, new_stats; for stored images."""
+    model, dtype = recipes.model_of(recipe), tf.as_dtype(recipe.precision)
+
+    def forward(weights, stats, images, *, training, seed=None):
+        x = batching.preprocess(images, scale=recipe.scale, dtype=dtype)
+        weights = tree.map(lambda w: tf.cast(w, dtype), weights)
+        logits, new_stats = model.forward(recipe.model, weights, stats, x, training=training, seed=seed)
+        return tf.cast(logits, tf.float32), new_stats
+
+    return forward
+
+
+def make_loss(recipe):
+    """Returns the recipe's loss: (logits, labels) -> [N]."""
+    if recipe.label_smoothing:
+        return functools.partial(LOSSES[recipe.loss], label_smoothing=recipe.label_smoothing)
+    return LOSSES[recipe.loss]
+
+
+def make_loss_fn(recipe):
+    """Returns loss_fn(weights, stats, (images, labels), seed) -> loss, (metrics, new_stats), for `train_step`."""
+    forward, loss = make_forward(recipe), make_loss(recipe)
+
+    def loss_fn(weights, stats, batch, seed):
+        images, labels = batch
+        logits, new_stats = forward(weights, stats, images, training=True, seed=seed)
+        return tf.reduce_mean(loss(logits, labels)), ({"accuracy": metrics.accuracy(logits, labels)}, new_stats)
+
+    return loss_fn
+
+
+def make_predict(recipe):
+    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; images uint8 as stored. Traced once."""
+    forward = tf.function(functools.partial(make_forward(recipe), training=False), jit_compile=recipe.jit or None)
+    bound = lambda weights, stats, x, training: forward(weights, stats, x)  # noqa: E731
+    return functools.partial(training.predict, bound, preprocess=tf.convert_to_tensor)
+
+
+def make_block(recipe, state, optimizer):
+    """Returns run_block(images, labels, indices, draws, count, seed) -> sums of the metrics over `count` steps.
+
+    It gathers the rows `indices` [k, batch_size] from arrays that live on the device as uint8, augments them as
+    `draws` say, and takes a step for each of the first `count` rows. With `recipe.jit` the loop is compiled.
+    """
+    loss_fn = make_loss_fn(recipe)
+
+    def loop(block, count, seed):
+        return training.train_loop(state, block, count, seed, loss_fn=loss_fn, optimizer=optimizer)
+
+    loop = tf.function(loop, jit_compile=True, autograph=False) if recipe.jit else loop
+    augments = recipe.augment.moves or recipe.augment.tones
+
+    def run_block(images, labels, indices, draws, count, seed):
+        rows = tf.reshape(indices, [-1])
+        x = tf.gather(images, rows)
+        if augments:
+            x = augment.apply(recipe.augment, x, draws)
+        x = tf.reshape(x, [*indices.shape, *images.shape[1:]])
+        return loop((x, tf.reshape(tf.gather(labels, rows), indices.shape)), count, seed)
+
+    return training.traced_once(run_block)
+
+
+def averaged_weights(recipe, state):
+    """Returns the weights to evaluate: the moving average where the recipe keeps one."""
+    return tree.merge(state.weights, state.slots["average"]) if recipe.ema_decay else state.weights
+
+
+def fit_to_data(recipe, splits):
+    """Returns the recipe with its network's input and output made to fit the data.
+
+    Raises:
+      ValueError: labels lie outside the classes, or a sigmoid loss meets more than two classes.
+    """
+    count = len(splits.class_names)
+    for part in (splits.train, splits.validation, splits.test):
+        if len(part.labels) and not 0 <= part.labels.min() <= part.labels.max() < count:
+            raise ValueError(f"labels {part.labels.min()} to {part.labels.max()}, but {count} classes")
+    if recipe.loss.startswith("sigmoid") and count != 2:
+        raise ValueError(f"{recipe.loss} tells two classes apart, {splits.name} has {count}: use softmax_cross_entropy")
+    classes = 1 if recipe.loss.startswith("sigmoid") else count
+    shape = tuple(splits.train.images.shape[1:])
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, image_shape=shape, classes=classes))
