@@ -39,7 +39,7 @@ def make_optimizer(recipe, steps_per_epoch):
 
 
 def make_forward(recipe):
-    """Returns forward(weights, stats, images, *, training, seed=None) -> float32 logits, new_stats; for stored images."""
+    """Returns forward(weights, stats, images, *, training, seed=None) -> logits, new_stats; images are as stored."""
     model, dtype = recipes.model_of(recipe), tf.as_dtype(recipe.precision)
 
     def forward(weights, stats, images, *, training, seed=None):

@@ -95,9 +95,9 @@ def import_weights(path):
 
 def write(path, tensors, meta):
     """Writes {name: array} and JSON values to a safetensors file, durably."""
-    text = json.dumps(meta, sort_keys=True)
+    text, names = json.dumps(meta, sort_keys=True), json.dumps(list(tensors))
     with files.durable(path) as file:
-        file.write(to_bytes(tensors, metadata={"meta": text, "digest": _digest(tensors, text)}))
+        file.write(to_bytes(tensors, metadata={"meta": text, "digest": _digest(tensors, text), "names": names}))
 
 
 def read(path):
@@ -112,7 +112,10 @@ def read(path):
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            names = list(file.keys())
+            stored = list(file.keys())  # safetensors sorts them; ours keep the order in which they were given
+            names = json.loads(header.get("names", "null")) or stored
+            if set(names) != set(stored):
+                raise ValueError("its names and its tensors differ")
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None

@@ -11,6 +11,7 @@ is allocated. HDF5 itself would follow links to any file of the machine, and let
 import dataclasses
 import io
 import math
+import mmap
 import os
 import re
 
@@ -24,7 +25,7 @@ from tfcore.models import inception_v3
 
 MAX_BYTES = 2**30  # of all arrays together; InceptionV3 has 95 MB
 MAX_ARRAYS = 10_000
-MAX_NAMES_BYTES = 2**20  # of one attribute
+MAX_NAME = 1024  # characters
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # any other would load a plugin
 MAX_COMPRESSION = 1032  # the most that gzip can do
 
@@ -36,14 +37,15 @@ def read_keras_h5(path, *, max_bytes=MAX_BYTES):
       float16, float32 or float64 as stored.
     Raises:
       ValueError: not such a file; damaged; a soft or external link, external storage or a virtual dataset on the way
-        to an array; not floating; arrays of more than `max_bytes`, or of more than the file holds.
+        to an array; not floating; arrays (or names) of more than `max_bytes`, or of more than the file holds.
       OSError: the file cannot be opened.
     """
     with open(path, "rb") as file:  # a plain error when there is no such file
         file_bytes = os.fstat(file.fileno()).st_size
+        max_names = max_bytes // max(1, _largest_heap(file, file_bytes))
     try:
         with h5py.File(path, "r") as file:
-            datasets = _datasets(file)
+            datasets = _datasets(file, min(max_names, MAX_ARRAYS))
             total = sum(_check_dataset(dataset, file_bytes, max_bytes) for dataset in datasets.values())
             if total > max_bytes:
                 raise ValueError(f"the arrays are {total} bytes together, more than {max_bytes}")
@@ -53,19 +55,65 @@ def read_keras_h5(path, *, max_bytes=MAX_BYTES):
         raise ValueError(f"{path}: not a Keras weights file that can be read: {message}") from None
 
 
-def _datasets(file):
+def _largest_heap(file, file_bytes):
+    """Returns the size of the largest global heap, which bounds every string of variable length in an HDF5 file.
+
+    A list of them is 16 bytes for each, which may all point to the same megabytes; HDF5 expands them unasked.
+    """
+    if not file_bytes:
+        return 0
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # signature, version 1, reserved; then the size
+        heaps = re.finditer(rb"GCOL\x01\0{3}(.{8})", data, re.DOTALL)
+        return max((int.from_bytes(heap[1], "little") for heap in heaps), default=0)
+
+
+def _datasets(file, max_names):
     """Returns {(layer name, weight name): dataset}; nothing is read yet but names."""
     group = file if _has_names(file, "layer_names") else _member(file, "model_weights", h5py.Group)
     datasets = {}
-    for layer in _names(group, "layer_names"):
+    for layer in _names(group, "layer_names", max_names):
         layer_group = _member(group, layer, h5py.Group)
-        for weight in _names(layer_group, "weight_names"):
+        for weight in _names(layer_group, "weight_names", max_names):
             if (layer, weight) in datasets:
                 raise ValueError(f"{layer}/{weight} is listed twice")
             datasets[layer, weight] = _member(layer_group, weight, h5py.Dataset)
             if len(datasets) > MAX_ARRAYS:
                 raise ValueError(f"more than {MAX_ARRAYS} arrays")
     return datasets
+
+
+def _has_names(group, attribute):
+    return attribute in group.attrs or f"{attribute}0" in group.attrs
+
+
+def _names(group, attribute, max_names):
+    """Returns a list of names; Keras cuts one that is too large for one attribute into `name0`, `name1`, ..."""
+    if not _has_names(group, attribute):
+        raise ValueError(f"{group.name} has no attribute {attribute}")
+    if attribute in group.attrs:
+        return _strings(group, attribute, max_names)
+    names, part = [], 0
+    while f"{attribute}{part}" in group.attrs:
+        names += _strings(group, f"{attribute}{part}", max_names)
+        part += 1
+    return names
+
+
+def _strings(group, attribute, max_names):
+    """Returns the strings of an attribute, of fixed or variable length, once it is sure that they are few and short."""
+    header = group.attrs.get_id(attribute)
+    string = h5py.check_string_dtype(header.dtype)
+    where = f"{group.name}: attribute {attribute}"
+    if header.shape == (0,):  # Keras stores an empty list as numbers
+        return []
+    if string is None or header.shape is None or len(header.shape) != 1:
+        raise ValueError(f"{where} is not a list of strings")
+    if header.shape[0] > max_names or (string.length or 0) > MAX_NAME:
+        raise ValueError(f"{where} declares {header.shape[0]} strings of {string.length or 'any'} bytes, too many")
+    names = [name.decode() if isinstance(name, bytes) else name for name in group.attrs[attribute]]
+    if max(len(name) for name in names) > MAX_NAME:
+        raise ValueError(f"{where} has a name of more than {MAX_NAME} characters")
+    return names
 
 
 def _member(group, path, kind):
@@ -83,36 +131,6 @@ def _member(group, path, kind):
     if not isinstance(group, kind):
         raise ValueError(f"{name} is a {type(group).__name__}, not a {kind.__name__}")
     return group
-
-
-def _has_names(group, attribute):
-    return attribute in group.attrs or f"{attribute}0" in group.attrs
-
-
-def _names(group, attribute):
-    """Returns a list of names; Keras cuts one that is too large for one attribute into `name0`, `name1`, ..."""
-    if not _has_names(group, attribute):
-        raise ValueError(f"{group.name} has no attribute {attribute}")
-    if attribute in group.attrs:
-        return _strings(group, attribute)
-    names, part = [], 0
-    while f"{attribute}{part}" in group.attrs:
-        names += _strings(group, f"{attribute}{part}")
-        part += 1
-    return names
-
-
-def _strings(group, attribute):
-    """Returns the strings of an attribute. Only those of fixed length, as Keras writes: their size is known before."""
-    header = group.attrs.get_id(attribute)
-    where = f"{group.name}: attribute {attribute}"
-    if header.shape is None or len(header.shape) != 1:
-        raise ValueError(f"{where} is not a list")
-    if header.shape == (0,):
-        return []
-    if header.dtype.kind != "S" or header.shape[0] * header.dtype.itemsize > MAX_NAMES_BYTES:
-        raise ValueError(f"{where} is not a list of short strings ({header.dtype}, {header.shape[0]})")
-    return [name.decode() for name in group.attrs[attribute]]
 
 
 def _check_dataset(dataset, file_bytes, max_bytes):

@@ -56,7 +56,7 @@ def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, split
       Stopped: Ctrl-C or SIGTERM, after a checkpoint.
     """
     logdir = Path(logdir)
-    logdir.mkdir(parents=True, exist_ok=True)
+    run_dir.create(logdir)
     with files.locked(logdir):
         files.remove_leftovers(logdir)
         if splits is None:

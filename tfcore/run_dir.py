@@ -16,6 +16,17 @@ from tfcore import checkpoint, files, recipes, tree
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience")  # on resuming: they do not alter the steps already taken
 
 
+def create(logdir):
+    """Makes the directory. Raises OSError, which names --logdir, when nothing can be written there."""
+    try:
+        logdir.mkdir(parents=True, exist_ok=True)
+        files.remove_leftovers(logdir)
+        files.write_text(logdir / ".writable", "")
+        (logdir / ".writable").unlink()
+    except OSError as error:
+        raise OSError(f"--logdir={logdir} cannot be written: {error.strerror}") from None
+
+
 def environment():
     """Returns what the bits of a run depend on besides its recipe."""
     return {

@@ -73,9 +73,13 @@ def connected(grads):
 
 def not_finite(loss, grads, step):
     """Returns a sentence that names what is not finite."""
-    names = [path for path, g in tree.flatten(grads).items() if not np.isfinite(np.asarray(g)).all()]
-    what = f"gradients of {', '.join(names)}" if names else "no single gradient, but their norm"
-    return f"step {int(step)}: loss {float(loss)}; not finite: {what}. Lower --learning_rate or set --clip_norm"
+    largest = {path: float(np.abs(np.asarray(g)).max()) for path, g in tree.flatten(grads).items()}
+    names = [path for path, size in largest.items() if not np.isfinite(size)]
+    worst = max(largest, key=largest.get)
+    what = (
+        f"gradient of {', '.join(names)}" if names else f"norm of the gradients, {worst} reaches {largest[worst]:.3g}"
+    )
+    return f"step {int(step)}: loss {float(loss):.6g}; not finite: {what}. Lower --learning_rate or set --clip_norm"
 
 
 def all_reduce(values):

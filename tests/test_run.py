@@ -1,0 +1,263 @@
+"""Runs end to end on a small made set: bits, resuming, what lands on disk, and what is refused."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tfcore import build, checkpoint, files, run, run_dir, summaries, tree
+from tfcore.data import Arrays, Splits
+from tfcore.data.augment import Augment
+from tfcore.models import cnn, mlp
+from tfcore.recipes import Recipe, from_dict, to_dict
+
+MLP = Recipe("small", "made", mlp.Config(hidden=(8,), dropout=0.1), batch_size=16, epochs=2, validation=1)
+MLP = dataclasses.replace(MLP, augment=Augment(shift=0.1, flip=True), steps_per_loop=3, ema_decay=0.9)
+CNN = dataclasses.replace(MLP, model=cnn.Config(blocks=((4,),), hidden=(8,), batch_norm=True), ema_decay=0.0)
+
+
+def made_set(n=96, classes=3):
+    """Pictures of 8x8 whose brightest third says the class, with noise."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, classes, n).astype(np.int32)
+    images = generator.integers(0, 120, [n, 8, 8, 1]).astype(np.uint8)
+    for image, label in zip(images, labels):
+        image[label * 2 + 1 : label * 2 + 3] += 100
+    parts = [Arrays(images[a:b], labels[a:b]) for a, b in ((0, n - 40), (n - 40, n - 20), (n - 20, n))]
+    return Splits(*parts, tuple("abc"[:classes]), "made")
+
+
+def train(recipe, directory, **options):
+    return run.train(recipe, directory, splits=options.pop("splits", made_set()), **options)
+
+
+def final_bytes(directory):
+    """Weights, slots, stats and step of the last checkpoint."""
+    tensors, _ = checkpoint.read(checkpoint.checkpoints(directory / "checkpoints")[-1])
+    return {path: leaf.tobytes() for path, leaf in tree.flatten(tensors).items()}
+
+
+def measures(directory):
+    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [(row["epoch"], row["step"], row["train"], row["validation"]) for row in rows]
+
+
+@pytest.mark.parametrize("recipe", [MLP, CNN, dataclasses.replace(MLP, jit=True)], ids=["mlp", "cnn", "jit"])
+def test_one_seed_gives_the_same_bytes_and_another_does_not(tmp_path, recipe):
+    train(recipe, tmp_path / "a")
+    train(recipe, tmp_path / "b")
+    train(dataclasses.replace(recipe, seed=1), tmp_path / "c")
+    assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
+    assert measures(tmp_path / "a") == measures(tmp_path / "b")
+    assert final_bytes(tmp_path / "a") != final_bytes(tmp_path / "c")
+
+
+def test_steps_per_loop_does_not_change_the_bytes(tmp_path):
+    train(MLP, tmp_path / "a")
+    train(dataclasses.replace(MLP, steps_per_loop=1), tmp_path / "b")
+    assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
+
+
+def interrupt_at_block(monkeypatch, number, signum):
+    """Sends this process a signal while block `number` is logged."""
+    scalars, calls = summaries.Board.scalars, []
+
+    def counting(self, split, values, step):
+        scalars(self, split, values, step)
+        calls.append(step)
+        if len(calls) == number:
+            os.kill(os.getpid(), signum)
+
+    monkeypatch.setattr(summaries.Board, "scalars", counting)
+
+
+@pytest.mark.parametrize(("recipe", "block"), [(MLP, 1), (MLP, 3), (MLP, 4), (CNN, 2), (CNN, 5)])
+def test_stopped_and_resumed_gives_the_bytes_of_an_unbroken_run(tmp_path, monkeypatch, recipe, block):
+    recipe = dataclasses.replace(recipe, steps_per_loop=1)
+    train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        interrupt_at_block(patch, block, signal.SIGTERM)
+        with pytest.raises(run.Stopped) as stopped:
+            train(recipe, tmp_path / "cut")
+    assert stopped.value.signum == signal.SIGTERM
+    train(recipe, tmp_path / "cut")
+    assert final_bytes(tmp_path / "cut") == final_bytes(tmp_path / "whole")
+    assert measures(tmp_path / "cut") == measures(tmp_path / "whole")
+
+
+def test_more_epochs_go_on_to_the_bytes_of_a_longer_run(tmp_path, capsys):
+    train(MLP, tmp_path / "a")
+    train(dataclasses.replace(MLP, epochs=3), tmp_path / "a")
+    assert "resumed from" in capsys.readouterr().out
+    train(dataclasses.replace(MLP, epochs=3), tmp_path / "b")
+    assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
+
+
+def test_a_complete_run_is_not_repeated_and_clean_starts_over(tmp_path, capsys):
+    first = train(MLP, tmp_path)
+    assert train(MLP, tmp_path) == first
+    assert "is complete" in capsys.readouterr().out
+    train(MLP, tmp_path, clean=True)
+    out = capsys.readouterr().out
+    assert "resumed" not in out and "epoch 1/2" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"learning_rate": 0.5}, "learning_rate was 0.001, now 0.5"), ({"seed": 3}, "seed was 0, now 3")],
+)
+def test_changed_settings_are_refused_by_name(tmp_path, change, named):
+    train(MLP, tmp_path)
+    before = final_bytes(tmp_path)
+    with pytest.raises(ValueError, match=named):
+        train(dataclasses.replace(MLP, **change), tmp_path)
+    assert final_bytes(tmp_path) == before
+
+
+def test_epochs_may_not_change_where_the_schedule_depends_on_them(tmp_path):
+    recipe = dataclasses.replace(MLP, schedule="cosine")
+    train(recipe, tmp_path)
+    with pytest.raises(ValueError, match="epochs was 2, now 3"):
+        train(dataclasses.replace(recipe, epochs=3), tmp_path)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_huge_learning_rate_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, jit):
+    good = dataclasses.replace(MLP, jit=jit, ema_decay=0.0, epochs=1, learning_rate=1e-3, schedule="constant")
+    train(good, tmp_path)
+    before = final_bytes(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["recipe"] |= {"learning_rate": 1e30}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(dense1|logits)/[wb].*ckpt-000000003"):
+        train(dataclasses.replace(good, learning_rate=1e30, epochs=5), tmp_path)
+    assert final_bytes(tmp_path) == before
+
+
+def test_one_trace_per_run(tmp_path, monkeypatch):
+    blocks, make = [], build.make_block
+    monkeypatch.setattr(build, "make_block", lambda *args: blocks.append(make(*args)) or blocks[-1])
+    train(dataclasses.replace(MLP, epochs=3, steps_per_loop=2), tmp_path)  # 3 steps an epoch: the last block is ragged
+    assert [block.experimental_get_tracing_count() for block in blocks] == [1]
+
+
+def test_labels_outside_the_classes_are_refused_before_training(tmp_path):
+    splits = made_set()
+    splits.train.labels[5] = 3
+    with pytest.raises(ValueError, match="3 classes"):
+        train(MLP, tmp_path, splits=splits)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_sigmoid_wants_two_classes(tmp_path):
+    recipe = dataclasses.replace(MLP, loss="sigmoid_cross_entropy")
+    with pytest.raises(ValueError, match="two classes"):
+        train(recipe, tmp_path)
+    result = train(recipe, tmp_path, splits=made_set(classes=2))
+    assert tree.flatten(run_dir.load_run(tmp_path)[1])["logits/w"].shape == (8, 1)
+    assert 0 <= result.test["accuracy"] <= 1
+
+
+def test_a_batch_larger_than_the_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--batch_size=1000"):
+        train(dataclasses.replace(MLP, batch_size=1000), tmp_path)
+
+
+def test_patience_ends_the_run_and_best_weights_are_reported(tmp_path):
+    recipe = dataclasses.replace(MLP, epochs=60, patience=2, report="best", ema_decay=0.0, learning_rate=1e-2)
+    result = train(recipe, tmp_path)
+    history = measures(tmp_path)
+    accuracies = [validation["accuracy"] for *_, validation in history]
+    assert result.epochs == len(history) < 60
+    assert max(accuracies[:-2]) >= max(accuracies[-2:])
+    assert result.validation["accuracy"] == max(accuracies)
+    assert train(recipe, tmp_path) == result  # complete, although not all epochs were needed
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated_and_exported(tmp_path):
+    train(MLP, tmp_path)
+    tensors, _ = checkpoint.read(checkpoint.checkpoints(tmp_path / "checkpoints")[-1])
+    exported = run_dir.load_run(tmp_path)[1]
+    np.testing.assert_array_equal(exported["dense1"]["w"], tensors["slots"]["average"]["dense1"]["w"])
+    assert not np.array_equal(exported["dense1"]["w"], tensors["weights"]["dense1"]["w"])
+
+
+def test_what_lands_in_the_run_directory(tmp_path):
+    result = train(CNN, tmp_path, histograms=True)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "plots", "export"} <= names
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"curves.png", "confusion.png"}
+    recipe = from_dict(json.loads((tmp_path / "config.json").read_text())["recipe"])
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+    assert recipe.model.image_shape == (8, 8, 1) and recipe.model.classes == 3
+    assert np.sum(result.test["confusion"]) == 20
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["tensorflow"] == tf.__version__
+
+
+def test_tensorboard_gets_equal_tags_for_training_and_validation(tmp_path):
+    train(CNN, tmp_path, histograms=True)
+    read = {split: EventAccumulator(str(tmp_path / split)) for split in ("train", "validation")}
+    for accumulator in read.values():
+        accumulator.Reload()
+    tags = {split: set(accumulator.Tags()["tensors"]) for split, accumulator in read.items()}
+    assert {"loss", "accuracy"} <= tags["train"] & tags["validation"]
+    assert {"learning_rate", "gradient_norm", "images_per_second"} <= tags["train"]
+    assert {"weights/conv1/w", "gradients/conv1/w"} <= tags["train"]
+    assert any(tag.startswith("configuration") for tag in tags["train"])
+    assert b"conv1" in read["train"].Graph().SerializeToString()
+    values = [float(tf.make_ndarray(e.tensor_proto)) for e in read["validation"].Tensors("accuracy")]
+    assert values == pytest.approx([validation["accuracy"] for *_, validation in measures(tmp_path)])
+
+
+def test_a_full_disk_costs_the_curves_and_not_the_run(tmp_path, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.summary, "scalar", full)
+    result = train(MLP, tmp_path)
+    assert result.epochs == 2
+    assert capsys.readouterr().err.count("TensorBoard's files cannot be written") == 1
+
+
+def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
+    with files.locked(tmp_path), pytest.raises(BlockingIOError, match=f"process {os.getpid()}"):
+        train(MLP, tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"--logdir=.*cannot be written"):
+        train(MLP, tmp_path / "file" / "run")
+
+
+def test_a_half_written_line_of_metrics_is_dropped_on_resuming(tmp_path):
+    train(MLP, tmp_path)
+    before = measures(tmp_path)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 3, "tra')
+    train(dataclasses.replace(MLP, epochs=3), tmp_path)
+    assert measures(tmp_path)[:2] == before and len(measures(tmp_path)) == 3
+
+
+def test_bfloat16_stays_close_to_float32_and_keeps_float32_weights(tmp_path):
+    recipe = dataclasses.replace(CNN, epochs=1)
+    wide = train(recipe, tmp_path / "a")
+    narrow = train(dataclasses.replace(recipe, precision="bfloat16"), tmp_path / "b")
+    assert narrow.train["loss"] == pytest.approx(wide.train["loss"], rel=0.05)
+    assert narrow.train["loss"] != wide.train["loss"]
+    assert {leaf.dtype for leaf in tree.leaves(run_dir.load_run(tmp_path / "b")[1])} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"batch_size": 0}, {"epochs": -1}, {"learning_rate": 0}, {"label_smoothing": 1.0}, {"weight_decay": 0.1}],
+)
+def test_settings_outside_their_range_are_refused(change):
+    with pytest.raises(ValueError, match=f"--{next(iter(change))}"):
+        dataclasses.replace(MLP, **change)
