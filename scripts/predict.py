@@ -63,4 +63,4 @@ def read(path, image_shape):
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, positional=True)

@@ -38,7 +38,7 @@ def digits_run(tmp_path_factory):
 
 
 def test_training_prints_the_table_the_epochs_and_where_the_run_is(digits_run):
-    directory, done = digits_run
+    _, done = digits_run
     assert done.stderr == ""
     assert "dense1/w   784x256  200,704    802,816" in done.stdout
     assert "537,600 floating point operations per image" in done.stdout  # 2 (784 256 + 256 256 + 256 10)

@@ -21,7 +21,7 @@ def as_seed(seed):
         return tf.constant(words.view(np.int32))
     seed = tf.convert_to_tensor(seed)
     if seed.shape == [] and seed.dtype.is_integer:
-        return tf.stack([tf.constant(0, tf.int32), tf.cast(seed, tf.int32)])
+        return tf.bitcast(tf.cast(seed, tf.int64), tf.int32)[::-1]  # the high word first, as above
     if seed.shape != [2] or seed.dtype not in (tf.int32, tf.int64):
         raise ValueError(f"a seed is an integer or two integers, not {seed.dtype.name}{seed.shape.as_list()}")
     return seed
@@ -31,7 +31,7 @@ def fold_in(seed, data):
     """Returns a new seed that depends on `seed` and `data`, a string or an integer (a number or a tensor)."""
     if isinstance(data, str):
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
-    return tf.random.experimental.stateless_fold_in(as_seed(seed), data)
+    return tf.random.experimental.stateless_fold_in(as_seed(seed), tf.cast(data, tf.int64))
 
 
 def _normal(seed, shape, stddev):

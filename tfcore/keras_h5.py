@@ -14,6 +14,7 @@ import math
 import mmap
 import os
 import re
+import struct
 
 import h5py
 import numpy as np
@@ -40,31 +41,42 @@ def read_keras_h5(path, *, max_bytes=MAX_BYTES):
         to an array; not floating; arrays (or names) of more than `max_bytes`, or of more than the file holds.
       OSError: the file cannot be opened.
     """
-    with open(path, "rb") as file:  # a plain error when there is no such file
-        file_bytes = os.fstat(file.fileno()).st_size
-        max_names = max_bytes // max(1, _largest_heap(file, file_bytes))
     try:
+        with open(path, "rb") as file:
+            file_bytes = os.fstat(file.fileno()).st_size
+            max_names = max_bytes // (_largest_heap(file) if file_bytes else 1)
         with h5py.File(path, "r") as file:
             datasets = _datasets(file, min(max_names, MAX_ARRAYS))
             total = sum(_check_dataset(dataset, file_bytes, max_bytes) for dataset in datasets.values())
             if total > max_bytes:
                 raise ValueError(f"the arrays are {total} bytes together, more than {max_bytes}")
             return {key: np.asarray(dataset[()]) for key, dataset in datasets.items()}
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
         message = " ".join(str(error).split())  # h5py's can have several lines
         raise ValueError(f"{path}: not a Keras weights file that can be read: {message}") from None
 
 
-def _largest_heap(file, file_bytes):
-    """Returns the size of the largest global heap, which bounds every string of variable length in an HDF5 file.
+def _largest_heap(file):
+    """Returns the size of the largest global heap in an HDF5 file: no string of variable length is longer.
 
-    A list of them is 16 bytes for each, which may all point to the same megabytes; HDF5 expands them unasked.
+    A list of such strings is 16 bytes for each, and all may point to the same megabytes; HDF5 expands them unasked.
+    Raises:
+      ValueError: a heap is damaged; HDF5 would read some of those forever.
     """
-    if not file_bytes:
-        return 0
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:  # signature, version 1, reserved; then the size
-        heaps = re.finditer(rb"GCOL\x01\0{3}(.{8})", data, re.DOTALL)
-        return max((int.from_bytes(heap[1], "little") for heap in heaps), default=0)
+    largest = 1
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for heap in re.finditer(rb"GCOL\x01\0{3}(.{8})", data, re.DOTALL):  # signature, version, reserved, size
+            size = int.from_bytes(heap[1], "little")
+            largest, end, position = max(largest, size), heap.start() + size, heap.end()
+            while end - position >= 16 and end <= len(data):
+                index, length = struct.unpack_from("<H6xQ", data, position)
+                step = 16 + -(-length // 8) * 8 if index else length  # index 0 is what is free, header included
+                if not 0 < step <= end - position:
+                    raise ValueError(f"damaged heap at byte {heap.start()}")
+                position += step
+    return largest
 
 
 def _datasets(file, max_names):

@@ -149,7 +149,7 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
         if "scale" in weights:
             gain = gain * tf.cast(weights["scale"], gain.dtype)
         shift = tf.cast(offset, gain.dtype) - mean * gain
-        return x * tf.cast(gain, x.dtype) + tf.cast(shift, x.dtype), new_stats
+        return tf.cast(tf.cast(x, gain.dtype) * gain + shift, x.dtype), new_stats
 
 
 def _moved(average, value, decay):

@@ -11,9 +11,14 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
       labels: [N] integers in [0, C), or [N, C] probabilities.
       label_smoothing: the fraction of each target that is spread evenly over all classes, in [0, 1).
     Returns: [N].
+    Raises:
+      ValueError: `labels` have another shape.
     """
-    logits = tf.convert_to_tensor(logits)
-    labels = tf.convert_to_tensor(labels)
+    logits, labels = tf.convert_to_tensor(logits), tf.convert_to_tensor(labels)
+    if labels.shape.rank != 1 and labels.shape[-1] != logits.shape[-1]:
+        raise ValueError(f"labels {labels.shape} must be [N] classes or [N, {logits.shape[-1]}] probabilities")
+    if labels.shape.rank == 1 and labels.dtype != tf.int64:
+        labels = tf.cast(labels, tf.int32)
     if labels.shape.rank == 1 and not label_smoothing:
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
     classes = logits.shape[-1]
@@ -50,4 +55,7 @@ def sigmoid_mse(logits, labels):
 def _columns(values, labels):
     """Returns both as [N] of one dtype: [N, 1] against [N] would broadcast to [N, N]."""
     values = tf.reshape(values, [-1])
-    return values, tf.cast(tf.reshape(labels, [-1]), values.dtype)
+    labels = tf.cast(tf.reshape(labels, [-1]), values.dtype)
+    if not values.shape.is_compatible_with(labels.shape):
+        raise ValueError(f"{values.shape[0]} predictions, but {labels.shape[0]} labels")
+    return values, labels

@@ -22,19 +22,22 @@ def probabilities(logits):
 
 def accuracy(logits, labels):
     """The fraction of examples whose predicted class is their label. logits as in `predicted`, labels: [N]."""
-    return tf.reduce_mean(tf.cast(predicted(logits) == tf.cast(labels, tf.int32), tf.float32))
+    return tf.reduce_mean(tf.cast(predicted(logits) == tf.cast(tf.reshape(labels, [-1]), tf.int32), tf.float32))
 
 
 def top_k(logits, labels, k):
-    """The fraction of examples whose label is among the k largest logits; ties count for the label."""
+    """The fraction of examples whose label is among the k largest logits; ties count for the label, NaN against it."""
     logits, labels = np.asarray(logits), np.asarray(labels)
     own = logits[np.arange(len(labels)), labels]
-    return float(np.mean(np.sum(logits > own[:, np.newaxis], axis=1) < k))
+    return float(np.mean(np.sum(~(logits <= own[:, np.newaxis]), axis=1) < k))
 
 
 def confusion_matrix(labels, predictions, classes):
     """Entry [i, j] counts the examples of class i that were predicted as j. -> [classes, classes] int64."""
-    pairs = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
+    labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
+    if len(labels) and not 0 <= min(labels.min(), predictions.min()) <= max(labels.max(), predictions.max()) < classes:
+        raise ValueError(f"labels and predictions must be classes 0 to {classes - 1}")
+    pairs = labels * classes + predictions
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 

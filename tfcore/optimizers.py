@@ -156,13 +156,14 @@ def averaged(optimizer, decay):
 
 
 def _zip(weights, *others):
-    """Yields the leaves at each path of `weights` together; a sparse gradient is made dense.
+    """Returns, per path of `weights`, the leaves of all trees together; a sparse gradient is made dense.
 
     Raises:
       ValueError: a tree has no leaf at a path of `weights`.
     """
     flat = [tree.flatten(other) for other in others]
-    for path, w in tree.flatten(weights).items():
-        if any(other.get(path) is None for other in flat):
-            raise ValueError(f"{path}: no gradient or no slot for this weight")
-        yield w, *(tf.convert_to_tensor(o[path]) if isinstance(o[path], tf.IndexedSlices) else o[path] for o in flat)
+    missing = [path for path in tree.flatten(weights) if any(other.get(path) is None for other in flat)]
+    if missing:
+        raise ValueError(f"{', '.join(missing)}: no gradient or no slot for this weight")
+    dense = lambda leaf: tf.convert_to_tensor(leaf) if isinstance(leaf, tf.IndexedSlices) else leaf  # noqa: E731
+    return [(w, *(dense(other[path]) for other in flat)) for path, w in tree.flatten(weights).items()]

@@ -35,6 +35,7 @@ def cosine(peak, total_steps, *, warmup_steps=0, final=0.0):
     def schedule(step):
         step = tf.cast(step, tf.float32)
         progress = tf.clip_by_value((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
+        progress = tf.where(step >= total_steps, 1.0, progress)
         decayed = final + (peak - final) * 0.5 * (1 + tf.cos(math.pi * progress))
         return tf.where(step < warmup_steps, peak * (step + 1) / max(warmup_steps, 1), decayed)
 

@@ -108,7 +108,8 @@ def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("
     def step(i, _, totals):
         batch = tf.nest.map_structure(lambda rows: rows[i], block)
         metrics = train_step(state, batch, seed, loss_fn=loss_fn, optimizer=optimizer)
-        return i + 1, metrics["finite"], {name: totals[name] + metrics[name] for name in names}
+        finite = metrics["finite"]  # the metrics of a step that was not taken do not count
+        return i + 1, finite, {name: totals[name] + tf.where(finite, metrics[name], 0.0) for name in names}
 
     return tf.while_loop(unfinished, step, [0, True, dict.fromkeys(names, 0.0)])[2]
 
@@ -187,5 +188,5 @@ def summarize(logits, labels, *, loss=None):
         loss = losses.sigmoid_cross_entropy if logits.shape[-1] == 1 else losses.softmax_cross_entropy
     return {
         "loss": float(np.mean(loss(logits, labels), dtype=np.float64)),
-        "accuracy": float(np.mean(measures.predicted(logits).numpy() == np.asarray(labels), dtype=np.float64)),
+        "accuracy": float(np.mean(measures.predicted(logits).numpy() == np.ravel(labels), dtype=np.float64)),
     }

@@ -7,19 +7,29 @@ import tensorflow as tf
 
 from tfcore.init import fold_in
 
+FILLS = ("nearest", "constant", "reflect")
+# At a shear of 90 degrees or a zoom of 1 the whole image would be a single line.
+LIMITS = {
+    "shift": 1.0, "shear": 89.0, "zoom": 0.99, "rotation": 180.0, "brightness": 1.0, "contrast": 1.0,
+}  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
     """The ranges to draw from; all zero changes nothing.
 
-    shift: the largest move along each axis, as a fraction of the side.
-    shear: the largest angle, in degrees.
-    zoom: the largest relative change of size, drawn for each axis.
-    rotation: the largest angle, in degrees.
-    flip: mirror left and right, every other image.
-    brightness: the largest addition, as a fraction of the range of pixels.
-    contrast: the largest relative change of the distance to the image's mean.
-    fill: what lies outside: "nearest" (the edge repeated), "constant" (black) or "reflect".
+    shift: the largest move along each axis, as a fraction of the side, 0 .. 1.
+    shear: the largest angle, in degrees, below 90: lines that lean by it become upright.
+    zoom: the largest relative change of the part of the image that is seen, drawn for each axis, below 1:
+      the picture appears at 1 / (1 - zoom) to 1 / (1 + zoom) of its size.
+    rotation: the largest angle, in degrees, up to 180.
+    flip: mirror left and right, each image with probability one half.
+    brightness: the largest addition, as a fraction of the range of pixels, 0 .. 1.
+    contrast: the largest relative change of the distance to the image's mean, 0 .. 1.
+    fill: what lies outside: "nearest" (the edge repeated), "constant" (black) or "reflect" (cba|abc|cba).
+
+    Raises:
+      ValueError: a range is outside these limits, or `fill` is none of the three.
     """
 
     shift: float = 0.0
@@ -30,6 +40,13 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     fill: str = "nearest"
+
+    def __post_init__(self):
+        for name, limit in LIMITS.items():
+            if not 0 <= getattr(self, name) <= limit:  # in this form NaN is refused too
+                raise ValueError(f"augmentation {name}={getattr(self, name)} must be between 0 and {limit}")
+        if self.fill not in FILLS:
+            raise ValueError(f"augmentation fill={self.fill!r} is not one of {', '.join(FILLS)}")
 
     @property
     def moves(self):
@@ -50,7 +67,8 @@ def draw(config, seed, epoch, n):
 def affine(config, draws, height, width):
     """Returns the maps from output to input pixels: (x, y) -> (a0 x + a1 y + a2, b0 x + b1 y + b2).
 
-    About the centre of the image the output is flipped, zoomed, sheared, rotated, then shifted.
+    input - centre = flip · zoom · rotation · shear · (output - centre - shift): seen from the image, it is flipped,
+    zoomed, rotated (a positive draw: counter-clockwise), sheared, then moved (right and down).
 
     Args:
       draws: [N, 9] as `draw` makes them.
@@ -86,7 +104,7 @@ def transform(images, maps, *, fill="nearest"):
 
     Not under XLA: its CPU compiler lacks this operation.
     """
-    return tf.raw_ops.ImageProjectiveTransformV3(
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=maps,
         output_shape=tf.shape(images)[1:3],
@@ -94,3 +112,4 @@ def transform(images, maps, *, fill="nearest"):
         interpolation="BILINEAR",
         fill_mode=fill.upper(),
     )
+    return tf.ensure_shape(moved, images.shape)  # the operation forgets it

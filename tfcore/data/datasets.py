@@ -1,6 +1,8 @@
 """The sets that have a name, as uint8 arrays in three splits."""
 
+import hashlib
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +37,14 @@ SOURCES = {
     }),
 }  # fmt: skip
 
+# Of each set's labels the sha256: all these files have one form, so that one set could pass for another.
+OWNERS = {
+    "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13": "mnist",
+    "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5": "mnist",
+    "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7": "fashion_mnist",
+    "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9": "fashion_mnist",
+}
+
 
 class Arrays(NamedTuple):
     """images: [N, H, W, C] uint8; labels: [N] int32."""
@@ -66,16 +76,17 @@ def load(name, data_dir=None, *, validation=5000, seed=0):
       ValueError: no set has this name, or a file is not what it should be.
       OSError: a file is missing and cannot be downloaded.
     """
+    if validation < 0:
+        raise ValueError(f"validation={validation} examples to hold out: it must not be negative")
     if name not in NAMES:
         raise ValueError(f"--dataset={name} is not one of {', '.join(NAMES)}")
-    if name == "auto":
-        name = _mnist_or_digits(data_dir)
+    name = resolve(name, data_dir)
     if name == "digits":
         train, test, classes = _load_digits()
     else:
         classes = SOURCES[name][1]
-        train = _load_part(name, "train", find_files(name, data_dir))
-        test = _load_part(name, "t10k", find_files(name, data_dir))
+        files = find_files(name, data_dir)
+        train, test = _load_part(name, "train", files), _load_part(name, "t10k", files)
     train, held_out = split(train, min(validation, len(train.labels) // 6), seed)
     return Splits(train, held_out, test, classes, name)
 
@@ -93,8 +104,12 @@ def cache_dir():
 
 
 def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
-    """Returns {published name: path} of a set's four files; downloads what is nowhere. Arguments as in `load`.
+    """Returns {published name: path} of a set's four files; downloads what is nowhere.
 
+    Args:
+      name, data_dir: as in `load`; the files are in the folder `name` there, or in `data_dir` itself.
+      deadline: seconds for all downloads together.
+      attempts: how often to try each.
     Raises:
       OSError: a file is missing from `data_dir`, or cannot be downloaded.
     """
@@ -102,7 +117,7 @@ def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
     places = [Path(data_dir)] if data_dir else [cache_dir()]
     if not data_dir and os.environ.get("TFCORE_DATA_DIR"):
         places.insert(0, Path(os.environ["TFCORE_DATA_DIR"]))
-    found = {}
+    found, ends = {}, time.monotonic() + deadline
     for file, (size, sha256) in files.items():
         candidates = [p / sub / (file + end) for p in places for sub in (name, ".") for end in (".gz", "")]
         path = next((c for c in candidates if c.is_file()), None)
@@ -112,13 +127,16 @@ def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
             )
         if path is None:
             path = places[-1] / name / f"{file}.gz"
-            download(f"{address}{file}.gz", path, sha256=sha256, size=size, deadline=deadline, attempts=attempts)
+            left = ends - time.monotonic()
+            download(f"{address}{file}.gz", path, sha256=sha256, size=size, deadline=left, attempts=attempts)
         found[file] = path
     return found
 
 
-def _mnist_or_digits(data_dir):
-    """Returns "mnist" when its files are there or come within seconds, else "digits"."""
+def resolve(name, data_dir=None):
+    """Returns `name`; for "auto" it is "mnist" when its files are there or come within seconds, else "digits"."""
+    if name != "auto":
+        return name
     if data_dir:
         return "mnist" if _have("mnist", data_dir) else "digits"
     try:
@@ -147,6 +165,9 @@ def _load_part(name, part, files):
     classes = len(SOURCES[name][1])
     if labels.max() >= classes:
         raise ValueError(f"{label_file}: label {labels.max()} at {labels.argmax()}, {name} has 0 to {classes - 1}")
+    owner = OWNERS.get(hashlib.sha256(labels).hexdigest(), name)
+    if owner != name:
+        raise ValueError(f"{label_file} holds the labels of {owner}, not of {name}")
     return Arrays(images[..., np.newaxis], labels.astype(np.int32))
 
 

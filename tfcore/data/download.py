@@ -1,15 +1,26 @@
 """Downloads that end whole, verified and on time, or leave nothing under the final name."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import queue
 import sys
+import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 from tqdm import tqdm
 
+from tfcore.files import sync_directory
+
 CHUNK = 1 << 16
+MAX_REDIRECTS = 5
+
+
+class _Refused(OSError):
+    """What another attempt would not change."""
 
 
 def download(url, path, *, sha256, size, deadline=1800.0, attempts=3, connect_timeout=10.0):
@@ -18,7 +29,7 @@ def download(url, path, *, sha256, size, deadline=1800.0, attempts=3, connect_ti
     Args:
       sha256: the hash of the file, in hexadecimal.
       size: its length in bytes; the download stops at one byte more.
-      deadline: seconds for all attempts together.
+      deadline: seconds for all attempts together, the wait for another process that fetches the same file included.
       attempts: how often to try when the connection breaks.
       connect_timeout: seconds to wait for a connection and between two arrivals of data.
     Raises:
@@ -28,55 +39,154 @@ def download(url, path, *, sha256, size, deadline=1800.0, attempts=3, connect_ti
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     ends = time.monotonic() + deadline
-    with open(part, "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # a second process waits here, then finds the finished file
-        if path.exists():
-            part.unlink(missing_ok=True)
-            return
-        for attempt in range(1, attempts + 1):
-            try:
-                _fetch(url, file, size, ends, connect_timeout)
-                _verify(url, part, sha256)
-                break
-            except OSError as error:  # requests' errors are OSErrors too
-                if attempt == attempts or time.monotonic() > ends or isinstance(error, PermissionError):
-                    raise OSError(f"cannot download {url}: {_reason(error)}") from None
-        os.fsync(file.fileno())
-        os.replace(part, path)
+    with open(part, "ab", buffering=0) as file:  # unbuffered: the length of the file is what has come
+        try:
+            _lock(file, part, ends)  # a second process waits here, then finds the finished file
+            if path.exists():
+                part.unlink(missing_ok=True)
+                return
+            _fetch_verified(url, file, part, sha256, size, ends, attempts, connect_timeout)
+            os.fsync(file.fileno())
+            os.replace(part, path)
+            sync_directory(path.parent)
+        except OSError as error:
+            raise OSError(f"cannot download {url}: {_reason(error)}") from None
 
 
-def _fetch(url, file, size, ends, connect_timeout):
-    """Appends to `file` what is missing of `url`. requests knows http and https only, also after a redirect."""
-    import requests
+def _lock(file, part, ends):
+    """Holds `file` for this process."""
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                raise _Refused(f"another process still holds {part}") from None
+            time.sleep(0.05)
 
+
+def _fetch_verified(url, file, part, sha256, size, ends, attempts, timeout):
+    """Completes `file`, which is `part`, in at most that many attempts."""
+    for left in reversed(range(max(attempts, 1))):
+        try:
+            _fetch(url, file, size, ends, timeout)
+            return _verify(part, sha256)
+        except OSError as error:  # requests' errors are OSErrors too
+            if not left or time.monotonic() > ends or isinstance(error, _Refused):
+                raise
+
+
+def _fetch(url, file, size, ends, timeout):
+    """Appends to `file` what is missing of `url`."""
     have = os.fstat(file.fileno()).st_size
-    if have >= size:
+    if have == size:
         return
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    headers["Accept-Encoding"] = "identity"
-    with requests.get(url, headers=headers, stream=True, timeout=connect_timeout) as response:
-        response.raise_for_status()
-        if response.status_code != 206:  # the server sends all of it again
-            file.truncate(0)
-            have = 0
-        with tqdm(
-            total=size, initial=have, unit="B", unit_scale=True, desc=Path(url).name, disable=not sys.stderr.isatty()
-        ) as bar:
-            while chunk := response.raw.read1(CHUNK):
+    if have > size:
+        file.truncate(0)
+        have = 0
+    with contextlib.closing(_arrivals(url, have, timeout, ends)) as arrivals:
+        response = next(arrivals)
+        have = _begin(response, file, have, size)
+        silent = not sys.stderr.isatty()
+        with tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=Path(url).name, disable=silent) as bar:
+            for chunk in arrivals:
                 have += len(chunk)
                 if have > size:
                     file.truncate(0)
-                    raise OSError(f"the server sends more than the {size} bytes of the published file")
-                if time.monotonic() > ends:
-                    raise OSError(f"not finished in time, {have} of {size} bytes came")
-                file.write(chunk)
+                    raise _Refused(f"the server sends more than the {size} bytes of the published file")
+                if file.write(chunk) < len(chunk):
+                    raise _Refused("the disk is full")
                 bar.update(len(chunk))
-        file.flush()
     if have < size:
         raise OSError(f"cut after {have} of {size} bytes")
 
 
-def _verify(url, part, sha256):
+def _begin(response, file, have, size):
+    """Returns how much of `file` the response continues; empties the file when it does not.
+
+    Raises:
+      OSError: an error status, or an answer that is not the published file.
+    """
+    status, length = response.status_code, response.headers.get("Content-Length", "")
+    start = have if status == 206 else 0  # any other status: the server sends all of it again
+    total = start + int(length) if length.isdecimal() else size
+    if status == 416:
+        file.truncate(0)
+        raise OSError(f"the server has less than the {have} bytes that came before")
+    if status >= 400:
+        raise (_Refused if status < 500 else OSError)(f"the server says {status} {response.reason}")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise _Refused("the server sends an HTML page, not the file")
+    if total != size:
+        raise _Refused(f"the server announces {total} bytes, the published file has {size}")
+    if start == 0:
+        file.truncate(0)
+    return start
+
+
+def _arrivals(url, have, timeout, ends):
+    """Yields the response, then its body from byte `have` as it comes.
+
+    A socket's timeout begins anew with each byte, and looking up a name has none. So another thread waits for the
+    network, and this one for that thread, until `ends`; a thread left behind stops at the next byte or timeout.
+    """
+    arrived, left = queue.Queue(maxsize=16), threading.Event()
+    timeout = max(0.01, min(timeout, ends - time.monotonic()))
+    threading.Thread(target=_receive, args=(url, have, timeout, arrived, left), daemon=True).start()
+    try:
+        while True:
+            try:
+                item = arrived.get(timeout=max(0.0, ends - time.monotonic()))
+            except queue.Empty:
+                item = None
+            if time.monotonic() > ends or item is None:
+                raise _Refused("not finished in time")
+            if isinstance(item, Exception):
+                raise item if isinstance(item, OSError) else OSError(_reason(item))
+            if item == b"":
+                return
+            yield item
+    finally:
+        left.set()
+        with contextlib.suppress(queue.Empty):
+            while True:  # makes room, in case the thread waits for it
+                arrived.get_nowait()
+
+
+def _receive(url, have, timeout, arrived, left):
+    """Puts the response, each piece of its body and b"" into the queue, or the error; ends when `left` is set."""
+    try:
+        with _get(url, {"Range": f"bytes={have}-"} if have else {}, timeout) as response:
+            arrived.put(response)
+            while not left.is_set() and (chunk := response.raw.read1(CHUNK)):
+                arrived.put(chunk)
+        arrived.put(b"")
+    except Exception as error:  # whatever it is, it belongs to the thread that waits
+        arrived.put(error)
+
+
+def _get(url, headers, timeout):
+    """Returns the response to a GET, its body unread, after redirects. requests knows http and https only.
+
+    It would read the body of each redirect, however long; so it is shown none, and they are followed here.
+    """
+    import requests
+
+    session = requests.Session()
+    session.get_redirect_target = lambda response: None
+    headers = {"Accept-Encoding": "identity", **headers}
+    for _ in range(MAX_REDIRECTS + 1):
+        try:
+            response = session.get(url, headers=headers, stream=True, timeout=timeout)
+        except ValueError as error:  # an address that is none, or neither http nor https
+            raise _Refused(_reason(error)) from None
+        if not response.is_redirect:
+            return response
+        url = urllib.parse.urljoin(url, response.headers["Location"])
+        response.close()
+    raise _Refused(f"more than {MAX_REDIRECTS} redirects")
+
+
+def _verify(part, sha256):
     """Raises OSError, and empties the file, when the hash is not the published one."""
     with open(part, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -90,4 +200,7 @@ def _reason(error):
     while getattr(error, "args", None) and isinstance(error.args[0], BaseException):
         error = error.args[0]
     reason = getattr(error, "reason", None)
-    return str(reason if reason is not None else error).splitlines()[0]
+    if isinstance(reason, (str, BaseException)):
+        error = reason
+    text = error.args[0] if getattr(error, "args", None) and isinstance(error.args[0], str) else str(error)
+    return " ".join(text.split()) or type(error).__name__

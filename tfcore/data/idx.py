@@ -24,13 +24,21 @@ def read_idx(path, *, dimensions):
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             shape = _read_header(path, file, dimensions)
             size = math.prod(shape)
-            data = file.read(size + 1)
+            data = _read_at_most(file, size + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: cut or damaged gzip ({error}): download it again") from None
+        raise ValueError(f"{path}: cut or damaged gzip ({error}): remove it and download it again") from None
     if len(data) != size:
         found = f"only {len(data)}" if len(data) < size else "more"
-        raise ValueError(f"{path}: the header announces {size} bytes {shape}, the file has {found}: download it again")
+        raise ValueError(f"{path}: the header announces {size} bytes {shape}, the file has {found}: remove it")
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _read_at_most(file, size):
+    """Returns up to `size` bytes; memory grows with what the file has, not with what its header announces."""
+    data = bytearray()
+    while chunk := file.read(min(size - len(data), 1 << 20)):
+        data += chunk
+    return data
 
 
 def _read_header(path, file, dimensions):

@@ -1,0 +1,318 @@
+"""The named sets: digits, small files in MNIST's format, and the real ones where they are."""
+
+import gzip
+import hashlib
+import itertools
+import struct
+
+import numpy as np
+import pytest
+import sklearn.datasets
+
+from tfcore.data import datasets
+from tfcore.data.datasets import DIGIT_CLASSES, FASHION_CLASSES, Arrays, find_files, load, split
+
+COUNTS = {"train": 60, "t10k": 20}
+
+
+def small_set(seed):
+    """Images and labels of both parts, {published name: array}."""
+    rng, arrays = np.random.default_rng(seed), {}
+    for part, n in COUNTS.items():
+        arrays[f"{part}-images-idx3-ubyte"] = rng.integers(0, 256, (n, 28, 28), np.uint8)
+        arrays[f"{part}-labels-idx1-ubyte"] = rng.permutation(np.arange(n) % 10).astype(np.uint8)
+    return arrays
+
+
+def write(folder, arrays, *, end=".gz"):
+    """Writes the published files into `folder`, which it returns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        content = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+        (folder / (name + end)).write_bytes(gzip.compress(content) if end else content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path, request):
+    """No network, no data directory, an empty cache. Returns the list of (address, options) asked for."""
+    if "real_data" in request.fixturenames:
+        request.getfixturevalue("real_data")  # it looks into the variable that goes now
+    monkeypatch.delenv("TFCORE_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked = []
+
+    def refuse(url, path, **options):
+        asked.append((url, options))
+        raise OSError(f"cannot download {url}: no network")
+
+    monkeypatch.setattr(datasets, "download", refuse)
+    return asked
+
+
+def assert_holds(splits, arrays):
+    """Asserts that test is the test part, in order, and that the others share out the training part."""
+    images, labels = arrays["t10k-images-idx3-ubyte"], arrays["t10k-labels-idx1-ubyte"]
+    np.testing.assert_array_equal(splits.test.images[..., 0], images)
+    np.testing.assert_array_equal(splits.test.labels, labels)
+    together = Arrays(*map(np.concatenate, zip(splits.train, splits.validation)))
+    both = [arrays["train-images-idx3-ubyte"], arrays["train-labels-idx1-ubyte"]]
+    assert sorted(pairs(together)) == sorted(pairs(Arrays(*both)))
+
+
+def pairs(arrays):
+    return [(image.tobytes(), int(label)) for image, label in zip(*arrays)]
+
+
+def assert_form(splits, sizes, name, classes):
+    for part, n in zip((splits.train, splits.validation, splits.test), sizes):
+        assert part.images.dtype == np.uint8 and part.images.shape == (n, 28, 28, 1)
+        assert part.labels.dtype == np.int32 and part.labels.shape == (n,)
+        assert part.labels.min() >= 0 and part.labels.max() <= 9
+    assert (splits.name, splits.class_names) == (name, classes)
+
+
+def test_digits_need_no_files(offline):
+    assert_form(load("digits"), (1248, 249, 300), "digits", DIGIT_CLASSES)
+    assert offline == []
+
+
+def test_digits_are_all_of_scikit_learn_s_once():
+    """The splits share nothing and cover the set: as many of each image as there are, duplicates included."""
+    source = sklearn.datasets.load_digits()
+    splits = load("digits")
+    found = [pair for part in splits[:3] for pair in pairs(part)]
+    assert len(found) == len(source.target) == 1797
+    assert sorted(label for _, label in found) == sorted(source.target.tolist())
+    assert len(set(found)) == len({(image.tobytes(), label) for image, label in zip(source.images, source.target)})
+
+
+def test_digits_are_enlarged_not_changed():
+    """Each enlarged image has the mean of its 8 x 8 original, within a few grey levels, and uses the whole range."""
+    source = sklearn.datasets.load_digits()
+    splits = load("digits")
+    found = np.sort(np.concatenate([part.images.mean((1, 2, 3)) for part in splits[:3]]))
+    np.testing.assert_allclose(found, np.sort(source.images.mean((1, 2)) * 255 / 16), atol=6)
+    assert splits.train.images.max() == 255 and splits.train.images.min() == 0
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_seed_chooses_the_validation_split_only(tmp_path, name):
+    data_dir = write(tmp_path, small_set(0)) if name == "mnist" else None
+    first, again, other = (load(name, data_dir, seed=seed) for seed in (0, 0, 1))
+    for a, b in zip(first[:3], again[:3]):
+        assert pairs(a) == pairs(b)
+    assert pairs(first.validation) != pairs(other.validation)
+    assert pairs(first.test) == pairs(other.test)
+
+
+@pytest.mark.parametrize(("validation", "wanted"), [(0, 0), (1, 1), (7, 7), (10, 10), (11, 10), (5000, 10)])
+def test_validation_is_at_most_a_sixth(tmp_path, validation, wanted):
+    arrays = small_set(0)
+    splits = load("mnist", write(tmp_path, arrays), validation=validation)
+    assert (len(splits.train.labels), len(splits.validation.labels)) == (60 - wanted, wanted)
+    assert_holds(splits, arrays)
+
+
+def test_a_negative_validation_is_refused():
+    with pytest.raises(ValueError, match="validation=-1"):
+        load("digits", validation=-1)
+
+
+def test_split_keeps_the_pairs_and_the_order():
+    arrays = Arrays(np.arange(50, dtype=np.uint8)[:, None], np.arange(50, dtype=np.int32))
+    rest, held_out = split(arrays, 20, seed=3)
+    for part in (rest, held_out):
+        np.testing.assert_array_equal(part.images[:, 0], part.labels)
+        assert (np.diff(part.labels) > 0).all()
+    np.testing.assert_array_equal(np.sort(np.concatenate([rest.labels, held_out.labels])), np.arange(50))
+    assert len(held_out.labels) == 20
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+@pytest.mark.parametrize("end", [".gz", ""])
+@pytest.mark.parametrize("place", ["folder", "flat", "variable", "variable_flat", "cache"])
+def test_sets_are_found(tmp_path, monkeypatch, offline, name, end, place):
+    data_dir, arrays = str(tmp_path / "data"), small_set(1)
+    folder = tmp_path / "cache" / "tfcore" if place == "cache" else tmp_path / "data"
+    write(folder if place.endswith("flat") else folder / name, arrays, end=end)
+    if place.startswith("variable"):
+        monkeypatch.setenv("TFCORE_DATA_DIR", data_dir)
+    splits = load(name, data_dir if place in ("folder", "flat") else None)
+    assert_form(splits, (50, 10, 20), name, {"mnist": DIGIT_CLASSES, "fashion_mnist": FASHION_CLASSES}[name])
+    assert_holds(splits, arrays)
+    assert offline == []
+
+
+def test_the_folder_of_the_set_comes_first(tmp_path):
+    write(tmp_path, small_set(1))
+    write(tmp_path / "fashion_mnist", small_set(2))
+    write(tmp_path / "mnist", small_set(3))
+    assert_holds(load("mnist", tmp_path), small_set(3))
+
+
+def test_the_variable_comes_before_the_cache_and_the_argument_before_both(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFCORE_DATA_DIR", str(tmp_path / "variable"))
+    write(tmp_path / "cache" / "tfcore" / "mnist", small_set(1))
+    assert_holds(load("mnist"), small_set(1))
+    write(tmp_path / "variable" / "mnist", small_set(2))
+    assert_holds(load("mnist"), small_set(2))
+    assert_holds(load("mnist", write(tmp_path / "argument", small_set(3))), small_set(3))
+
+
+@pytest.mark.parametrize("missing", small_set(0))
+def test_a_missing_file_is_named_and_not_downloaded(tmp_path, offline, missing):
+    write(tmp_path, small_set(0))
+    (tmp_path / f"{missing}.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"^no {missing}\.gz in {tmp_path}/mnist: .*--data_dir") as caught:
+        load("mnist", tmp_path)
+    assert "\n" not in str(caught.value) and offline == []
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_a_set_asked_for_by_name_is_never_replaced(tmp_path, monkeypatch, name):
+    other = {"mnist": "fashion_mnist", "fashion_mnist": "mnist"}[name]
+    monkeypatch.setenv("TFCORE_DATA_DIR", str(write(tmp_path / other, small_set(0)).parent))
+    with pytest.raises(OSError, match=r"cannot download .*/train-images-idx3-ubyte\.gz: no network"):
+        load(name)
+    with pytest.raises(OSError, match="no train-images"):
+        load(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "", "MNIST", "folder"])
+def test_an_unknown_name_is_refused(name):
+    with pytest.raises(ValueError, match=f"--dataset={name} is not one of auto, mnist"):
+        load(name)
+
+
+@pytest.mark.parametrize("place", ["folder", "flat", "variable", "cache"])
+def test_auto_takes_mnist_when_it_is_there(tmp_path, monkeypatch, offline, place):
+    if place == "variable":
+        monkeypatch.setenv("TFCORE_DATA_DIR", str(tmp_path))
+    root = tmp_path / "cache" / "tfcore" if place == "cache" else tmp_path
+    write(root if place == "flat" else root / "mnist", small_set(0))
+    splits = load("auto", tmp_path if place in ("folder", "flat") else None)
+    assert splits.name == "mnist" and offline == []
+    assert_holds(splits, small_set(0))
+
+
+def test_auto_takes_digits_when_mnist_is_nowhere(tmp_path, offline):
+    assert load("auto").name == "digits"
+    assert len(offline) == 1  # one question, and no more than seconds for it
+    assert offline[0][1]["deadline"] <= 20 and offline[0][1]["attempts"] == 1
+    assert load("auto", tmp_path).name == "digits"
+    assert len(offline) == 1
+
+
+def test_auto_does_not_hide_damaged_files(tmp_path):
+    write(tmp_path, small_set(0))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz: "):
+        load("auto", tmp_path)
+
+
+def test_auto_takes_mnist_when_it_can_be_fetched(tmp_path, monkeypatch):
+    source, fetched = write(tmp_path / "published", small_set(0)), []
+
+    def fetch(url, path, *, sha256, size, deadline, attempts):
+        fetched.append((url, size, sha256))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((source / url.rsplit("/", 1)[1]).read_bytes())
+
+    monkeypatch.setattr(datasets, "download", fetch)
+    assert_holds(load("auto"), small_set(0))
+    assert_holds(load("mnist"), small_set(0))
+    files = datasets.SOURCES["mnist"][2]
+    address = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+    assert fetched == [(f"{address}{name}.gz", *about) for name, about in files.items()]
+    assert {path.parent for path in find_files("mnist").values()} == {tmp_path / "cache" / "tfcore" / "mnist"}
+
+
+def test_the_deadline_is_for_the_four_files_together(monkeypatch):
+    now, given = itertools.count(0.0, 0.5), []
+    monkeypatch.setattr(datasets.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(datasets, "download", lambda url, path, *, deadline, **_: given.append(deadline))
+    find_files("mnist", deadline=20.0)
+    assert given == [19.5, 19.0, 18.5, 18.0]
+
+
+def with_label(labels, value, at=3):
+    changed = labels.copy()
+    changed[at] = value
+    return changed
+
+
+BAD = {
+    "label_10": ("train-labels-idx1-ubyte", lambda a: with_label(a, 10), "label 10 at 3, mnist has 0 to 9"),
+    "label_255": ("t10k-labels-idx1-ubyte", lambda a: with_label(a, 255), "label 255 at 3, mnist has 0 to 9"),
+    "few_labels": ("train-labels-idx1-ubyte", lambda a: a[:-1], "has 60 images, .* has 59 labels"),
+    "few_images": ("t10k-images-idx3-ubyte", lambda a: a[:-1], "has 19 images, .* has 20 labels"),
+    "no_images": ("t10k-images-idx3-ubyte", lambda a: a[:0], "has 0 images, .* has 20 labels"),
+    "size": ("train-images-idx3-ubyte", lambda a: a[:, :27], r"\(60, 27, 28\), mnist wants \[N, 28, 28\]"),
+    "turned": ("t10k-images-idx3-ubyte", lambda a: a.reshape(20, 14, 56), r"\(20, 14, 56\), mnist wants"),
+    "flat": ("t10k-images-idx3-ubyte", lambda a: a.reshape(20, 784), "begins with 00000802"),
+    "labels_for_images": ("train-images-idx3-ubyte", lambda a: a[:, 0, 0], "begins with 00000801"),
+}
+
+
+@pytest.mark.parametrize(("file", "change", "message"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("end", [".gz", ""])
+def test_wrong_content_is_refused(tmp_path, file, change, message, end):
+    arrays = small_set(0)
+    write(tmp_path, {**arrays, file: change(arrays[file])}, end=end)
+    with pytest.raises(ValueError, match=message) as caught:
+        load("mnist", tmp_path)
+    assert str(tmp_path / file) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_empty_set_is_refused(tmp_path):
+    write(tmp_path, {name: array[:0] for name, array in small_set(0).items()})
+    with pytest.raises(ValueError, match="N at least 1"):
+        load("mnist", tmp_path)
+
+
+def test_one_set_in_the_place_of_another_is_refused(tmp_path, monkeypatch):
+    arrays = small_set(0)
+    owner = {hashlib.sha256(arrays["t10k-labels-idx1-ubyte"].tobytes()).hexdigest(): "mnist"}
+    monkeypatch.setattr(datasets, "OWNERS", owner)
+    write(tmp_path, arrays)
+    assert load("mnist", tmp_path).name == "mnist"
+    with pytest.raises(ValueError, match=r"t10k-labels.* holds the labels of mnist, not of fashion_mnist"):
+        load("fashion_mnist", tmp_path)
+
+
+@pytest.mark.real_data
+def test_real_mnist_is_the_published_one(real_data):
+    """The hashes are those of the uncompressed published files."""
+    published = {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    }
+    files = find_files("mnist", real_data)
+    for name, sha256 in published.items():
+        assert hashlib.sha256(gzip.decompress(files[name].read_bytes())).hexdigest() == sha256
+    splits = load("mnist", real_data)
+    assert_form(splits, (55_000, 5_000, 10_000), "mnist", DIGIT_CLASSES)
+    header = struct.pack(">4I", 0x803, 10_000, 28, 28)
+    assert hashlib.sha256(header + splits.test.images.tobytes()).hexdigest() == published["t10k-images-idx3-ubyte"]
+    assert splits.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    counts = np.bincount(splits.train.labels) + np.bincount(splits.validation.labels)
+    assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+@pytest.mark.real_data
+def test_real_fashion_mnist_has_the_published_counts(real_data):
+    splits = load("fashion_mnist", real_data)
+    assert_form(splits, (55_000, 5_000, 10_000), "fashion_mnist", FASHION_CLASSES)
+    assert splits.class_names[splits.test.labels[0]] == "Ankle boot"
+    assert np.bincount(splits.test.labels).tolist() == [1000] * 10
+    assert (np.bincount(splits.train.labels) + np.bincount(splits.validation.labels)).tolist() == [6000] * 10
+    pixels = np.concatenate([splits.train.images, splits.validation.images]) / np.float32(255)
+    np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.2860, 0.3530], atol=2e-3)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "fashion_mnist"), ("fashion_mnist", "mnist")])
+def test_the_real_sets_are_not_mistaken(real_data, name, folder):
+    with pytest.raises(ValueError, match=f"holds the labels of {folder}, not of {name}"):
+        load(name, real_data / folder)

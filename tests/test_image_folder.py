@@ -1,0 +1,514 @@
+"""Folders and zips of pictures, and the array kept of them: hostile archives, damaged caches, kills, full disks."""
+
+import errno
+import io
+import json
+import os
+import random
+import signal
+import stat
+import struct
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcore.data import image_cache, image_folder, pictures
+
+SIZE = (6, 8)
+REAL = Path(os.environ.get("TFCORE_DATA_DIR") or Path(__file__).parents[1] / "../shared/data") / "cats_vs_dogs"
+
+
+def png(*colour, size=(16, 12)):
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "PNG", compress_level=0)  # one length for all colours
+    return file.getvalue()
+
+
+def colour(label, i):
+    return (100 * label, i % 256, i // 256)
+
+
+def contents(per_class=6):
+    """{name: bytes} of cats and dogs, each of its own colour; the suffix does not say the format."""
+    return {f"{c}/{i}.jpg": png(*colour(label, i)) for label, c in enumerate(("Cat", "Dog")) for i in range(per_class)}
+
+
+def make_folder(root, files):
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def make_zip(path, files, **options):
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def load(path, cache, **options):
+    return image_folder.load_folder(path, **{"image_size": SIZE, "cache_dir": cache, "progress": False, **options})
+
+
+def check(folder, names, labels):
+    """The pixels against the colours they were made with."""
+    assert folder.names == names and folder.labels.tolist() == labels and folder.labels.dtype == np.int32
+    assert folder.images.shape == (len(names), *SIZE, 3) and folder.images.dtype == np.uint8
+    for image, name, label in zip(folder.images, names, labels):
+        assert (image == colour(label, int(name.split("/")[1].split(".")[0]))).all(), name
+
+
+# What is in a folder
+
+
+def test_natural_order_and_what_is_passed_over(tmp_path):
+    files = {f"{c}/{n}": b"" for c in ("b", "a") for n in ("10.jpg", "9.JPEG", "x2.png", "x10.png", "1.Gif", "1.bmp")}
+    files |= {"a/Thumbs.db": b"", "a/.hidden.jpg": b"", "a/notes.txt": b"", ".git/1.jpg": b"", "docs/readme.txt": b""}
+    files |= {"top.jpg": b"", "a/deeper/1.jpg": b""}
+    entries, classes = image_folder.scan(make_folder(tmp_path, files))
+    order = ["1.bmp", "1.Gif", "9.JPEG", "10.jpg", "x2.png", "x10.png"]
+    assert classes == ("a", "b")
+    assert [(e.name, e.label) for e in entries] == [(f"{c}/{n}", i) for i, c in enumerate("ab") for n in order]
+
+
+def test_folder_parent_and_zip_are_one_set(tmp_path):
+    files = contents()
+    folder = make_folder(tmp_path / "parent" / "PetImages", files)
+    inside = {f"PetImages/{n}": d for n, d in files.items()} | {"readme.txt": b"hello", "__MACOSX/Cat/._1.jpg": b"x"}
+    stored = make_zip(tmp_path / "stored.zip", inside)
+    packed = make_zip(tmp_path / "packed.zip", files, compression=zipfile.ZIP_DEFLATED)
+    windows = make_zip(tmp_path / "windows.zip", {f"./{n}".replace("/", "\\"): d for n, d in files.items()})
+    names, labels = list(files), [0] * 6 + [1] * 6
+    for path in (folder, folder.parent, stored, packed, windows):
+        loaded = load(path, tmp_path / "cache")
+        check(loaded, names, labels)
+        assert loaded.class_names == ("Cat", "Dog") and loaded.bad == []
+    kept = [d for d in (tmp_path / "cache").iterdir() if d.is_dir()]
+    assert len(kept) == 1  # the same content, wherever it is
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "expected class folders with pictures.*found no picture"),
+        ({"Cat/notes.txt": b"x", "Dog/notes.txt": b"x"}, "found no picture"),
+        ({"1.jpg": b"x", "2.jpg": b"x"}, "found 2 pictures outside"),
+        ({"Cat/1.jpg": b"x", "Dog/readme.txt": b"x"}, "in one class, Cat"),
+        ({"train/Cat/1.jpg": b"x", "test/Cat/1.jpg": b"x"}, r"several sets of classes \(test, train\)"),
+    ],
+)
+def test_no_set_of_classes(tmp_path, files, reason):
+    (tmp_path / "data").mkdir()
+    make_zip(tmp_path / "data.zip", files)
+    for path in (make_folder(tmp_path / "data", files), tmp_path / "data.zip"):
+        with pytest.raises(ValueError, match=reason) as raised:
+            load(path, tmp_path / "cache")
+        assert "\n" not in str(raised.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_no_such_path_and_no_zip(tmp_path):
+    with pytest.raises(ValueError, match="no such folder or zip"):
+        image_folder.scan(tmp_path / "absent")
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(ValueError, match="neither a folder nor a whole zip"):
+        image_folder.scan(tmp_path / "text")
+    whole = make_zip(tmp_path / "whole.zip", contents()).read_bytes()
+    (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="neither a folder nor a whole zip"):
+        image_folder.scan(tmp_path / "cut.zip")
+
+
+def test_survey_reads_headers(tmp_path):
+    files = contents() | {"Cat/0.jpg": png(1, 2, 3, size=(300, 200)), "Dog/5.jpg": b"", "Dog/4.jpg": b"text"}
+    for path in (make_folder(tmp_path / "f", files), make_zip(tmp_path / "z.zip", files)):
+        found = image_folder.survey(image_folder.scan(path)[0])
+        assert found.counts == {"Cat": 6, "Dog": 6} and found.unreadable == 2
+        assert found.bytes == sum(map(len, files.values()))
+        assert found.sizes == {(16, 12): 9, (300, 200): 1} and next(iter(found.sizes)) == (16, 12)
+        assert str(found).startswith("12 pictures (Cat 6, Dog 6), 0.2 MB, most common size 16 x 12 (9), 2 unread")
+
+
+# Zips that lie
+
+
+@pytest.mark.parametrize(
+    "name", ["../Cat/9.jpg", "/Cat/9.jpg", "Cat/../../9.jpg", "C:/9.jpg", "..\\Cat\\9.jpg", "\\9.jpg"]
+)
+def test_names_that_lead_outside(tmp_path, name):
+    path = make_zip(tmp_path / "a.zip", contents() | {name: b"x"})
+    with pytest.raises(ValueError, match="leads outside"):
+        load(path, tmp_path / "cache")
+
+
+def test_links(tmp_path):
+    path = make_zip(tmp_path / "a.zip", contents())
+    with zipfile.ZipFile(path, "a") as archive:
+        info = zipfile.ZipInfo("Cat/link.jpg")
+        info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(ValueError, match=r"'Cat/link\.jpg' is a link"):
+        load(path, tmp_path / "cache")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_doubles(tmp_path):
+    path = make_zip(tmp_path / "a.zip", contents())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("Cat/./0.jpg", png(9, 9, 9))
+    with pytest.raises(ValueError, match=r"two of 'Cat/0.jpg'"):
+        load(path, tmp_path / "cache")
+
+
+def edit_central(path, name, at, form, value):
+    """Overwrites a field of an entry in the central directory."""
+    data = bytearray(path.read_bytes())
+    start = data.rindex(name.encode()) - 46
+    assert data[start : start + 4] == b"PK\1\2"
+    struct.pack_into(form, data, start + at, value)
+    path.write_bytes(data)
+
+
+def test_encrypted_and_unknown_packing(tmp_path):
+    path = make_zip(tmp_path / "a.zip", contents())
+    edit_central(path, "Dog/3.jpg", 8, "<H", 1)
+    with pytest.raises(ValueError, match=r"'Dog/3\.jpg' is encrypted"):
+        load(path, tmp_path / "cache")
+    path = make_zip(tmp_path / "b.zip", contents(), compression=zipfile.ZIP_LZMA)
+    with pytest.raises(ValueError, match="packed by method 14"):
+        load(path, tmp_path / "cache")
+
+
+def test_a_bomb_that_says_so(tmp_path):
+    path = make_zip(tmp_path / "a.zip", contents())
+    for i in range(6):
+        edit_central(path, f"Cat/{i}.jpg", 24, "<I", 1 << 30)
+    with pytest.raises(ValueError, match="bytes that unpack to"):
+        load(path, tmp_path / "cache")
+
+
+def test_overlapping_entries(tmp_path):
+    path = make_zip(tmp_path / "a.zip", contents())
+    for i in range(6):
+        edit_central(path, f"Cat/{i}.jpg", 20, "<I", path.stat().st_size // 2)
+    with pytest.raises(ValueError, match="overlap"):
+        load(path, tmp_path / "cache")
+
+
+def test_a_bomb_that_lies_stops_at_its_claim(tmp_path):
+    files = contents() | {"Cat/bomb.bmp": bytes(20_000_000)}
+    path = make_zip(tmp_path / "a.zip", files, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 50_000
+    edit_central(path, "Cat/bomb.bmp", 24, "<I", 1000)
+    entry = next(e for e in image_folder.scan(path)[0] if e.name == "Cat/bomb.bmp")
+    with open(path, "rb") as file:
+        assert len(image_folder.zips.read(file.fileno(), entry.place, entry.size)) == 1001
+    loaded = load(path, tmp_path / "cache", max_bad_fraction=0.5)
+    assert loaded.bad == [("Cat/bomb.bmp", "more of the 1,000 bytes announced")]
+
+
+def test_one_entry_beyond_the_limit_is_bad(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_folder, "MAX_BYTES", 5000)
+    files = contents() | {"Cat/0.jpg": bytes(5001)}
+    for path in (make_zip(tmp_path / "a.zip", files), make_folder(tmp_path / "f", files)):
+        loaded = load(path, tmp_path / "cache", max_bad_fraction=0.5)
+        assert loaded.bad == [("Cat/0.jpg", "5,001 bytes are more than the 5,000 allowed")]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_damaged_entries_are_bad_and_the_rest_is_right(tmp_path, compression):
+    path = make_zip(tmp_path / "a.zip", contents(40), compression=compression)
+    places = [e.place for e in image_folder.scan(path)[0]]
+    data = bytearray(path.read_bytes())
+    data[places[3].offset + 60] ^= 0xFF  # in the content
+    data[places[50].offset] ^= 0xFF  # in the local header
+    path.write_bytes(data)
+    loaded = load(path, tmp_path / "cache")
+    assert [name for name, _ in loaded.bad] == ["Cat/3.jpg", "Dog/10.jpg"]
+    assert all(reason.startswith("damaged") for _, reason in loaded.bad)
+    names = [n for n in contents(40) if n not in ("Cat/3.jpg", "Dog/10.jpg")]
+    check(loaded, names, [0] * 39 + [1] * 39)
+
+
+# What is unusable
+
+
+def test_bad_pictures_are_counted_and_limited(tmp_path):
+    files = contents(20) | {"Cat/3.jpg": b"", "Dog/0.jpg": b"some text", "Dog/7.jpg": png(1, 2, 3)[:-30]}
+    path = make_folder(tmp_path / "f", files)
+    loaded = load(path, tmp_path / "cache", max_bad_fraction=0.08)
+    assert [n for n, _ in loaded.bad] == ["Cat/3.jpg", "Dog/0.jpg", "Dog/7.jpg"]
+    reasons = [r for _, r in loaded.bad]
+    assert reasons[0] == "0 bytes" and "not a JPEG" in reasons[1] and "cut or damaged" in reasons[2]
+    names = [n for n in files if n not in dict(loaded.bad)]
+    check(loaded, names, [0 if n.startswith("Cat") else 1 for n in names])
+    with pytest.raises(ValueError, match=r"3 of 40 pictures are unusable, .*allows 2: Cat/3.jpg: 0 bytes; Dog/0") as e:
+        load(path, tmp_path / "cache", max_bad_fraction=0.05)
+    assert "\n" not in str(e.value)
+
+
+def test_a_class_without_usable_pictures(tmp_path):
+    path = make_folder(tmp_path / "f", {"Cat/1.jpg": png(1, 1, 1), "Dog/1.jpg": b""})
+    with pytest.raises(ValueError, match=r"no picture of class Dog is usable: Dog/1\.jpg: 0 bytes"):
+        load(path, tmp_path / "cache", max_bad_fraction=1.0)
+    path = make_folder(tmp_path / "g", {"Cat/1.jpg": b"", "Dog/1.jpg": b""})
+    with pytest.raises(ValueError, match="no picture of class Cat"):
+        load(path, tmp_path / "cache", max_bad_fraction=1.0)
+
+
+def test_a_file_that_cannot_be_read_is_bad(tmp_path):
+    path = make_folder(tmp_path / "f", contents())
+    entries, _ = image_folder.scan(path)
+    (path / "Cat/1.jpg").unlink()
+    results = list(image_folder.decode_all(entries, SIZE, "stretch", 3))
+    assert results[1] == "cannot be read (No such file or directory)"
+    assert [i for i, r in enumerate(results) if isinstance(r, str)] == [1]
+
+
+def test_progress_is_one_line_without_a_terminal(tmp_path, capsys):
+    path = make_folder(tmp_path / "f", contents())
+    load(path, tmp_path / "cache", progress=True)
+    out, err = capsys.readouterr()
+    assert out.startswith("decoded 12 pictures in ") and out.count("\n") == 1 and err == ""
+    load(path, tmp_path / "cache", progress=True)
+    assert capsys.readouterr() == ("", "")
+
+
+# The cache
+
+
+@pytest.fixture(params=["folder", "zip"])
+def source(request, tmp_path):
+    if request.param == "zip":
+        return make_zip(tmp_path / "a.zip", contents())
+    return make_folder(tmp_path / "f", contents())
+
+
+def directories(cache):
+    return {d for d in cache.iterdir() if d.is_dir()}
+
+
+def test_the_second_start_decodes_nothing(source, tmp_path, monkeypatch):
+    first = load(source, tmp_path / "cache")
+    monkeypatch.setattr(pictures, "decode", None)
+    second = load(source, tmp_path / "cache")
+    assert isinstance(second.images, np.memmap) and not second.images.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        second.images[0] = 0
+    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    assert first[2:] == second[2:]
+
+
+def test_size_mode_and_content_have_caches_of_their_own(source, tmp_path):
+    load(source, tmp_path / "cache")
+    load(source, tmp_path / "cache", image_size=(8, 6))
+    load(source, tmp_path / "cache", resize="pad")
+    load(source, tmp_path / "cache", channels=1)
+    assert len(directories(tmp_path / "cache")) == 4
+    changed = contents() | {"Dog/2.jpg": png(77, 77, 77)}
+    make_folder(source, changed) if source.is_dir() else make_zip(source, changed)
+    assert (load(source, tmp_path / "cache").images[8] == 77).all()
+    assert len(directories(tmp_path / "cache")) == 5
+
+
+def test_a_file_is_noticed_that_changes_but_for_its_length_and_mtime(tmp_path):
+    path = make_folder(tmp_path / "f", contents())
+    file = path / "Dog/2.jpg"
+    load(path, tmp_path / "cache")
+    before, data = file.stat(), png(100, 3, 0)
+    assert len(data) == before.st_size
+    file.write_bytes(data)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (load(path, tmp_path / "cache").images[8] == (100, 3, 0)).all()
+
+
+def test_files_are_not_read_again_when_their_stamps_are_known(tmp_path, monkeypatch):
+    path = make_folder(tmp_path / "f", contents())
+    monkeypatch.setattr(time, "time_ns", lambda real=time.time_ns: real() + 10 * 10**9)  # as if written long ago
+    first = load(path, tmp_path / "cache")
+    monkeypatch.setattr(image_folder, "read", None)
+    np.testing.assert_array_equal(load(path, tmp_path / "cache").images, first.images)
+    index = next((tmp_path / "cache").glob("index-*.json"))
+    monkeypatch.undo()
+    for damage in ("", "{", "[]", '{"Cat/0.jpg": 3}', '{"Cat/0.jpg": [1, 2]}', '{"Cat/0.jpg": []}'):
+        index.write_text(damage)
+        np.testing.assert_array_equal(load(path, tmp_path / "cache").images, first.images)
+
+
+def flip(path, text, other):
+    data = path.read_text()
+    assert text in data
+    path.write_text(data.replace(text, other, 1))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: (d / "manifest.json").unlink(),
+        lambda d: (d / "manifest.json").write_text(""),
+        lambda d: (d / "manifest.json").write_text("[1, 2]"),
+        lambda d: (d / "manifest.json").write_bytes(b"\xff\xfe\0"),
+        lambda d: flip(d / "manifest.json", '"labels": [0', '"labels": [1'),
+        lambda d: flip(d / "manifest.json", "Cat/4.jpg", "Cat/5.jpg"),
+        lambda d: flip(d / "manifest.json", '"bad": []', '"bad": [["Cat/1.jpg", "x"]]'),
+        lambda d: flip(d / "manifest.json", '"bad": []', '"bad": [["no such", "x"]]'),
+        lambda d: flip(d / "manifest.json", '"bad": []', '"bad": 3'),
+        lambda d: (d / "images.u8").unlink(),
+        lambda d: os.truncate(d / "images.u8", 100),
+        lambda d: os.truncate(d / "images.u8", 10**6),
+    ],
+)
+def test_a_damaged_cache_is_built_again(tmp_path, damage):
+    path = make_folder(tmp_path / "f", contents())
+    load(path, tmp_path / "cache")
+    (directory,) = directories(tmp_path / "cache")
+    damage(directory)
+    (directory / ".images.u8.1.tmp").write_bytes(b"what a killed process left")
+    check(load(path, tmp_path / "cache"), list(contents()), [0] * 6 + [1] * 6)
+    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json"]
+
+
+def test_killed_anywhere_while_building(tmp_path):
+    """Children of this process build and are killed; what is there afterwards is whole or is not taken for a cache."""
+    path = make_folder(tmp_path / "f", contents(300))
+    for name in ("first", "clean"):
+        began = time.monotonic()
+        clean = load(path, tmp_path / name)
+        duration = time.monotonic() - began
+    ends, chance = [], random.Random(0)
+    for _ in range(20):
+        child = os.fork()
+        if child == 0:
+            os._exit(load(path, tmp_path / "cache") is None)
+        time.sleep(chance.uniform(0, 1.2 * duration))
+        os.kill(child, signal.SIGKILL)
+        ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        for directory in directories(tmp_path / "cache") if (tmp_path / "cache").exists() else ():
+            if (directory / "manifest.json").exists():  # finished: it must be all of it
+                assert (directory / "images.u8").read_bytes() == clean.images.tobytes()
+                for name in ("manifest.json", "images.u8"):
+                    (directory / name).unlink()
+    assert ends.count(-signal.SIGKILL) >= 5, ends
+    again = load(path, tmp_path / "cache")
+    np.testing.assert_array_equal(again.images, clean.images)
+    assert again.names == clean.names
+    (directory,) = directories(tmp_path / "cache")
+    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json"]
+
+
+def test_two_builders_at_once(tmp_path):
+    path = make_folder(tmp_path / "f", contents(100))
+    children = []
+    for _ in range(3):
+        children.append(os.fork())
+        if children[-1] == 0:
+            status = 1
+            try:
+                loaded = load(path, tmp_path / "cache")
+                status = 0 if len(loaded.images) == 200 and (loaded.images[-1] == colour(1, 99)).all() else 2
+            finally:
+                os._exit(status)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    (directory,) = directories(tmp_path / "cache")
+    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
+def test_a_full_disk_is_told_before_anything_is_decoded(tmp_path, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    path = make_folder(tmp_path / "f", contents())
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(pictures, "decode", None)
+    with pytest.raises(OSError, match=r"the decoded pictures need 0\.0 MB in .*: make room") as raised:
+        load(path, tmp_path / "cache")
+    assert "\n" not in str(raised.value)
+    (directory,) = directories(tmp_path / "cache")
+    assert os.listdir(directory) == [".lock"]
+    monkeypatch.undo()
+    check(load(path, tmp_path / "cache"), list(contents()), [0] * 6 + [1] * 6)
+
+
+def test_a_limit_on_file_sizes(tmp_path):
+    """RLIMIT_FSIZE, in a child: a real refusal by the kernel."""
+    import resource
+
+    path = make_folder(tmp_path / "f", contents())
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+            load(path, tmp_path / "cache")
+        except OSError as error:
+            status = 0 if "make room" in str(error) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_error_while_building_leaves_nothing(tmp_path, monkeypatch):
+    path = make_folder(tmp_path / "f", contents())
+
+    def broken(*_, **__):
+        raise RuntimeError("a mistake in the program")
+
+    monkeypatch.setattr(pictures, "decode", broken)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        load(path, tmp_path / "cache")
+    (directory,) = directories(tmp_path / "cache")
+    assert os.listdir(directory) == [".lock"]
+
+
+def test_the_manifest_is_readable(tmp_path):
+    load(make_folder(tmp_path / "f", contents(2)), tmp_path / "cache")
+    (directory,) = directories(tmp_path / "cache")
+    assert json.loads((directory / "manifest.json").read_text()) == {
+        "format": image_cache.FORMAT,
+        "shape": [4, *SIZE, 3],
+        "bytes": 4 * 6 * 8 * 3,
+        "names": ["Cat/0.jpg", "Cat/1.jpg", "Dog/0.jpg", "Dog/1.jpg"],
+        "labels": [0, 0, 1, 1],
+        "bad": [],
+    }
+
+
+# The real photographs
+
+
+@pytest.fixture(scope="module")
+def real_entries():
+    if not (REAL / "PetImages.zip").exists():
+        pytest.skip("no cats_vs_dogs/PetImages.zip")
+    return image_folder.scan(REAL / "PetImages.zip")
+
+
+@pytest.mark.real_data
+def test_real_archive(real_entries):
+    entries, classes = real_entries
+    assert classes == ("Cat", "Dog") and len(entries) > 9_000
+    assert [e.name for e in entries[:3]] == ["Cat/0.jpg", "Cat/1.jpg", "Cat/2.jpg"]
+    some = [e for e in entries if int(e.name[4:-4]) % 40 == 0 or e.name in ("Cat/666.jpg", "Dog/11702.jpg")]
+    results = dict(zip((e.name for e in some), image_folder.decode_all(some, (125, 94), "stretch", 3)))
+    reasons = {name: result for name, result in results.items() if isinstance(result, str)}
+    assert reasons == {"Cat/666.jpg": "0 bytes", "Dog/11702.jpg": "0 bytes"}
+    assert all(result.shape == (125, 94, 3) for result in results.values() if not isinstance(result, str))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("size", [(125, 94), (94, 125), (150, 150), (32, 32)])
+def test_real_photographs_look_like_fully_decoded_ones(real_entries, size):
+    entries = [e for e in real_entries[0] if int(e.name[4:-4]) % 17 == 0 and int(e.name[4:-4]) < 1000][:60]
+    differences = []
+    for entry in entries:
+        data = image_folder.read(entry)
+        full = Image.open(io.BytesIO(data)).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
+        differences.append(np.abs(pictures.decode(data, size).astype(int) - np.asarray(full)).mean())
+    assert np.mean(differences) < 2.5 and np.max(differences) < 8, (np.mean(differences), np.max(differences))
