@@ -250,3 +250,15 @@ def test_settings_without_meaning_are_refused(name, value):
     with pytest.raises(ValueError, match=f"augmentation {name}=") as caught:
         Augment(**{name: value})
     assert "\n" not in str(caught.value)
+
+
+def test_whole_pixels_move_pictures_without_blurring_them():
+    images = np.random.default_rng(0).integers(0, 256, [20, 9, 12, 1]).astype(np.uint8)
+    config = Augment(shift=0.2, flip=True, whole_pixels=True)
+    draws = draw(config, 0, 0, 20)
+    moved = apply(config, tf.constant(images), draws).numpy()
+    for image, result, (dx, dy, *_, mirror, _, _) in zip(images, moved, draws.numpy()):
+        image = image[:, ::-1] if mirror < 0 else image
+        dx, dy = round(0.2 * 12 * dx), round(0.2 * 9 * dy)
+        padded = np.pad(image, [(9, 9), (12, 12), (0, 0)], mode="edge")
+        np.testing.assert_array_equal(result, padded[9 - dy : 18 - dy, 12 - dx : 24 - dx])

@@ -26,6 +26,7 @@ class Augment:
     flip: mirror left and right, each image with probability one half.
     brightness: the largest addition, as a fraction of the range of pixels, 0 .. 1.
     contrast: the largest relative change of the distance to the image's mean, 0 .. 1.
+    whole_pixels: round shifts to whole pixels: without other moves nothing is blurred.
     fill: what lies outside: "nearest" (the edge repeated), "constant" (black) or "reflect" (cba|abc|cba).
 
     Raises:
@@ -40,6 +41,7 @@ class Augment:
     brightness: float = 0.0
     contrast: float = 0.0
     fill: str = "nearest"
+    whole_pixels: bool = False
 
     def __post_init__(self):
         for name, limit in LIMITS.items():
@@ -80,8 +82,11 @@ def affine(config, draws, height, width):
     flip = tf.where(mirror < 0, -1.0, 1.0) if config.flip else tf.ones_like(dx)
     a0, a1 = flip * zoom_x * tf.cos(turn), -flip * zoom_x * tf.sin(turn + shear)
     b0, b1 = zoom_y * tf.sin(turn), zoom_y * tf.cos(turn + shear)
+    dx, dy = config.shift * width * dx, config.shift * height * dy
+    if config.whole_pixels:
+        dx, dy = tf.round(dx), tf.round(dy)
     cx, cy = (width - 1) / 2, (height - 1) / 2
-    ox, oy = cx + config.shift * width * dx, cy + config.shift * height * dy  # the output point that shows the centre
+    ox, oy = cx + dx, cy + dy  # the output point that shows the centre
     zero = tf.zeros_like(dx)
     return tf.stack([a0, a1, cx - a0 * ox - a1 * oy, b0, b1, cy - b0 * ox - b1 * oy, zero, zero], axis=1)
 
