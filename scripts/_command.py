@@ -42,6 +42,7 @@ with _quiet_stderr():
 from tfcore import build, run, run_dir  # noqa: E402
 from tfcore.data import datasets  # noqa: E402
 from tfcore.init import INITIALIZERS  # noqa: E402
+from tfcore.models import transfer  # noqa: E402
 
 FLAGS = flags.FLAGS
 
@@ -96,6 +97,7 @@ RECIPE_FLAGS = (
     ("seed", flags.DEFINE_integer, "seed of weights, order, dropout and augmentation"),
     ("steps_per_epoch", flags.DEFINE_integer, "steps in an epoch, 0 for all"),
     ("steps_per_loop", flags.DEFINE_integer, "steps in one call of the graph"),
+    ("train_examples", flags.DEFINE_integer, "how many examples to train on, 0 for all"),
     ("validation", flags.DEFINE_integer, "training examples held out for validation"),
     ("warmup_epochs", flags.DEFINE_float, "epochs in which the learning rate rises"),
     ("weight_decay", flags.DEFINE_float, "weight decay of adamw, relative to the learning rate"),
@@ -130,6 +132,7 @@ def define_training_flags(default_recipe, names):
     flags.DEFINE_enum("init", None, sorted(INITIALIZERS), "initializer of the weights")
     flags.DEFINE_float("dropout", None, "drop probability of the dense layers")
     flags.DEFINE_list("hidden", None, "widths of the dense layers before the logits, such as 256,256")
+    flags.DEFINE_string("image_size", None, "HxW that pictures of various sizes are brought to, such as 150x150")
     for name, define, text in RECIPE_FLAGS + AUGMENT_FLAGS:
         define(name, None, text)
     for name, choices, text in RECIPE_CHOICES:
@@ -148,6 +151,14 @@ def integers(name, values):
     return numbers
 
 
+def image_shape(size, shape):
+    """Returns `shape` (H, W, C) with the height and width of --image_size=HxW."""
+    sides = integers("image_size", size.lower().split("x"))
+    if len(sides) != 2:
+        raise usage_error(f"--image_size={size} must be HxW, such as 150x150")
+    return (*sides, shape[2])
+
+
 def changed_recipe(recipe, model_changes):
     """Returns `recipe` with the flags that were given and `model_changes`, and the given flags as {name: value}."""
     names = [name for name, *_ in RECIPE_FLAGS + RECIPE_CHOICES]
@@ -157,13 +168,14 @@ def changed_recipe(recipe, model_changes):
     model = dict(model_changes)
     model |= {name: FLAGS[name].value for name in ("init", "dropout") if FLAGS[name].value is not None}
     model |= {"hidden": integers("hidden", FLAGS.hidden)} if FLAGS.hidden is not None else {}
+    model |= {"image_shape": image_shape(FLAGS.image_size, recipe.model.image_shape)} if FLAGS.image_size else {}
     jit = {} if FLAGS.jit == "auto" else {"jit": FLAGS.jit == "on"}
     try:
         recipe = dataclasses.replace(
             recipe,
             **given,
             **jit,
-            model=dataclasses.replace(recipe.model, **model),
+            model=_changed_model(recipe.model, model),
             augment=dataclasses.replace(recipe.augment, **augment),
         )
     except ValueError as error:
@@ -171,17 +183,30 @@ def changed_recipe(recipe, model_changes):
     return recipe, {**given, **augment, **model, **jit}
 
 
+def _changed_model(model, changes):
+    """Returns the network's configuration with changes; those of a transfer are its head's, but for the pictures."""
+    if not isinstance(model, transfer.Config):
+        return dataclasses.replace(model, **changes)
+    head = dataclasses.replace(model.head, **{k: v for k, v in changes.items() if k != "image_shape"})
+    shape = changes.get("image_shape", model.image_shape)
+    return dataclasses.replace(model, head=head, trunk=dataclasses.replace(model.trunk, image_shape=shape))
+
+
 def train(recipe, changes):
     """Trains `recipe`, on --dataset if that was given, in --logdir or where its name and `changes` put it."""
+    recipe, logdir = place(recipe, changes)
+    return run.train(recipe, logdir, data_dir=FLAGS.data_dir, clean=FLAGS.clean, histograms=FLAGS.histograms)
+
+
+def place(recipe, changes):
+    """Returns `recipe` with the set that it will read, and the run directory."""
     name = FLAGS.dataset or recipe.dataset
     dataset = datasets.resolve(name, FLAGS.data_dir)
     if name == "auto":
-        print(
-            f"--dataset=auto: {dataset}" + (" (MNIST is neither on disk nor quickly fetched)" * (dataset == "digits"))
-        )
+        why = "" if dataset == "mnist" else " (MNIST is neither on disk nor quickly fetched)"
+        print(f"--dataset=auto: {dataset}{why}")
     logdir = FLAGS.logdir or Path("logs") / recipe.name / _run_name(dataset, recipe, changes)
-    recipe = dataclasses.replace(recipe, dataset=dataset)
-    return run.train(recipe, logdir, data_dir=FLAGS.data_dir, clean=FLAGS.clean, histograms=FLAGS.histograms)
+    return dataclasses.replace(recipe, dataset=dataset), Path(logdir)
 
 
 def _run_name(dataset, recipe, changes):

@@ -16,7 +16,8 @@ flags.DEFINE_string("data_dir", None, "where its files are; default $TFCORE_DATA
 def main(_):
     """Prints loss, accuracy and, per class, precision and recall."""
     recipe, weights, stats, class_names = run_dir.load_run(FLAGS.run)
-    splits = datasets.load(FLAGS.dataset or recipe.dataset, FLAGS.data_dir, validation=0)
+    image_size = recipe.model.image_shape[:2]
+    splits = datasets.load(FLAGS.dataset or recipe.dataset, FLAGS.data_dir, validation=0, image_size=image_size)
     images, shape = splits.test.images, recipe.model.image_shape
     if images.shape[1:] != shape or len(splits.class_names) != len(class_names):
         raise ValueError(

@@ -131,14 +131,14 @@ def test_split_keeps_the_pairs_and_the_order():
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 @pytest.mark.parametrize("end", [".gz", ""])
-@pytest.mark.parametrize("place", ["folder", "flat", "variable", "variable_flat", "cache"])
+@pytest.mark.parametrize("place", ["flat", "variable", "variable_flat", "cache"])
 def test_sets_are_found(tmp_path, monkeypatch, offline, name, end, place):
     data_dir, arrays = str(tmp_path / "data"), small_set(1)
     folder = tmp_path / "cache" / "tfcore" if place == "cache" else tmp_path / "data"
     write(folder if place.endswith("flat") else folder / name, arrays, end=end)
     if place.startswith("variable"):
         monkeypatch.setenv("TFCORE_DATA_DIR", data_dir)
-    splits = load(name, data_dir if place in ("folder", "flat") else None)
+    splits = load(name, data_dir if place in ("flat") else None)
     assert_form(splits, (50, 10, 20), name, {"mnist": DIGIT_CLASSES, "fashion_mnist": FASHION_CLASSES}[name])
     assert_holds(splits, arrays)
     assert offline == []
@@ -179,19 +179,19 @@ def test_a_set_asked_for_by_name_is_never_replaced(tmp_path, monkeypatch, name):
         load(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "", "MNIST", "folder"])
+@pytest.mark.parametrize("name", ["cifar10", "", "MNIST"])
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(ValueError, match=f"--dataset={name} is not one of auto, mnist"):
         load(name)
 
 
-@pytest.mark.parametrize("place", ["folder", "flat", "variable", "cache"])
+@pytest.mark.parametrize("place", ["flat", "variable", "cache"])
 def test_auto_takes_mnist_when_it_is_there(tmp_path, monkeypatch, offline, place):
     if place == "variable":
         monkeypatch.setenv("TFCORE_DATA_DIR", str(tmp_path))
     root = tmp_path / "cache" / "tfcore" if place == "cache" else tmp_path
     write(root if place == "flat" else root / "mnist", small_set(0))
-    splits = load("auto", tmp_path if place in ("folder", "flat") else None)
+    splits = load("auto", tmp_path if place in ("flat") else None)
     assert splits.name == "mnist" and offline == []
     assert_holds(splits, small_set(0))
 

@@ -6,7 +6,7 @@ import functools
 import tensorflow as tf
 
 from tfcore import losses, metrics, optimizers, recipes, schedules, training, tree
-from tfcore.data import augment, batching
+from tfcore.data import augment, batching, datasets
 
 LOSSES = {
     "softmax_cross_entropy": losses.softmax_cross_entropy,
@@ -43,7 +43,7 @@ def make_forward(recipe):
     model, dtype = recipes.model_of(recipe), tf.as_dtype(recipe.precision)
 
     def forward(weights, stats, images, *, training, seed=None):
-        x = batching.preprocess(images, scale=recipe.scale, dtype=dtype)
+        x = batching.preprocess(images, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
         weights = tree.map(lambda w: tf.cast(w, dtype), weights)
         logits, new_stats = model.forward(recipe.model, weights, stats, x, training=training, seed=seed)
         return tf.cast(logits, tf.float32), new_stats
@@ -107,6 +107,24 @@ def averaged_weights(recipe, state):
     return tree.merge(state.weights, state.slots["average"]) if recipe.ema_decay else state.weights
 
 
+def load_data(recipe, data_dir=None):
+    """Returns the recipe's set in three splits. Arguments and errors are those of `tfcore.data.load`."""
+    return datasets.load(
+        recipe.dataset,
+        data_dir,
+        validation=recipe.validation,
+        train_examples=recipe.train_examples,
+        image_size=recipe.model.image_shape[:2],
+        seed=recipe.seed,
+    )
+
+
+def learns(recipe, weights):
+    """Returns the predicate of the weights that learn: all, or what the network itself says."""
+    model = recipes.model_of(recipe)
+    return model.learns(recipe.model, weights) if hasattr(model, "learns") else lambda path: True
+
+
 def fit_to_data(recipe, splits):
     """Returns the recipe with its network's input and output made to fit the data.
 
@@ -121,4 +139,5 @@ def fit_to_data(recipe, splits):
         raise ValueError(f"{recipe.loss} tells two classes apart, {splits.name} has {count}: use softmax_cross_entropy")
     classes = 1 if recipe.loss.startswith("sigmoid") else count
     shape = tuple(splits.train.images.shape[1:])
-    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, image_shape=shape, classes=classes))
+    fit = getattr(recipes.model_of(recipe), "fit", dataclasses.replace)
+    return dataclasses.replace(recipe, model=fit(recipe.model, image_shape=shape, classes=classes))

@@ -3,9 +3,9 @@
 import dataclasses
 
 from tfcore.data.augment import Augment
-from tfcore.models import cnn, mlp
+from tfcore.models import cnn, inception_v3, mlp, transfer
 
-MODELS = {"mlp": mlp, "cnn": cnn}
+MODELS = {"mlp": mlp, "cnn": cnn, "inception_v3": inception_v3, "transfer": transfer}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +23,10 @@ class Recipe:
     ema_decay: of the average of the weights, which then is what is evaluated; 0 keeps none.
     batch_size, epochs: one epoch is one pass; steps_per_epoch above 0 cuts it short.
     validation: how many training examples are held out.
+    train_examples: how many of the rest to train on; 0 for all.
     patience: epochs without a better validation accuracy before the run stops; 0 never stops early.
     report: which weights are tested and exported, of the "last" epoch or of the "best" (validation accuracy).
-    scale: what a stored pixel, 0 .. 255, is multiplied by.
+    scale, offset: a stored pixel p, 0 .. 255, is read as p scale + offset.
     augment: the random changes of the training images.
     precision: "float32", or "bfloat16" for activations; weights and loss stay float32.
     jit: compile the loop with XLA.
@@ -35,7 +36,7 @@ class Recipe:
 
     name: str
     dataset: str
-    model: mlp.Config | cnn.Config
+    model: mlp.Config | cnn.Config | inception_v3.Config | transfer.Config
     loss: str = "softmax_cross_entropy"
     label_smoothing: float = 0.0
     optimizer: str = "adam"
@@ -49,9 +50,11 @@ class Recipe:
     epochs: int = 10
     steps_per_epoch: int = 0
     validation: int = 5000
+    train_examples: int = 0
     patience: int = 0
     report: str = "last"
     scale: float = 1 / 255
+    offset: float = 0.0
     augment: Augment = Augment()
     precision: str = "float32"
     jit: bool = False
@@ -83,8 +86,19 @@ def _kind(config):
 
 def to_dict(recipe):
     """Returns the recipe as JSON values."""
-    values = dataclasses.asdict(recipe)
-    return {**values, "model": {"kind": _kind(recipe.model), **values["model"]}}
+    return {**dataclasses.asdict(recipe), "model": _config_to_dict(recipe.model)}
+
+
+def _config_to_dict(config):
+    """Returns a network's configuration as JSON values; "kind" says which network, also of one inside another."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    inside = {name: _config_to_dict(value) for name, value in values.items() if dataclasses.is_dataclass(value)}
+    return {"kind": _kind(config), **values, **inside}
+
+
+def _config_from_dict(values):
+    values = {name: _config_from_dict(v) if isinstance(v, dict) else v for name, v in values.items()}
+    return MODELS[values.pop("kind")].Config(**values)
 
 
 def from_dict(values):
@@ -95,9 +109,8 @@ def from_dict(values):
     """
     try:
         values = _tuples(values)
-        model = dict(values["model"])
-        config = MODELS[model.pop("kind")].Config(**model)
-        return Recipe(**{**values, "model": config, "augment": Augment(**values["augment"])})
+        model, augment = _config_from_dict(values["model"]), Augment(**values["augment"])
+        return Recipe(**{**values, "model": model, "augment": augment})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a recipe of this version of tfcore ({error})") from None
 
@@ -120,11 +133,25 @@ _fashion_deep = Recipe(
 )
 _mnist = Recipe("mnist_perceptron", "mnist", mlp.Config(), batch_size=100, epochs=15, jit=True, steps_per_loop=110)
 
+_pets_inception = Recipe(
+    "pets_inception",
+    "cats_vs_dogs",
+    transfer.Config(),
+    loss="sigmoid_cross_entropy",
+    learning_rate=1e-4,
+    batch_size=32,
+    epochs=15,
+    steps_per_epoch=100,
+    validation=1024,
+    augment=Augment(shift=0.2, shear=0.2, zoom=0.2),
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         _mnist,
         _fashion_cnn,
         _fashion_deep,
+        _pets_inception,
     )
 }

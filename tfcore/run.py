@@ -16,7 +16,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfcore import build, checkpoint, files, metrics, optimizers, plots, recipes, run_dir, training, tree
-from tfcore.data import augment, batching, datasets
+from tfcore.data import augment, batching
 from tfcore.init import as_seed, fold_in
 from tfcore.summaries import Board, config_text, flops, parameter_table
 
@@ -40,7 +40,7 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
-def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, splits=None):
+def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, splits=None, start=None):
     """Runs `recipe` in the run directory `logdir`, or goes on where an earlier call stopped.
 
     Args:
@@ -48,6 +48,7 @@ def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, split
       clean: forget what is in `logdir` and start over.
       histograms: write histograms of weights each epoch.
       splits: the data itself, instead of loading `recipe.dataset`.
+      start: the first weights and stats (trees of arrays), instead of drawing them.
     Returns: a Result.
     Raises:
       ValueError: the recipe does not fit the data, or not what `logdir` holds.
@@ -60,25 +61,28 @@ def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, split
     with files.locked(logdir):
         files.remove_leftovers(logdir)
         if splits is None:
-            splits = datasets.load(recipe.dataset, data_dir, validation=recipe.validation, seed=recipe.seed)
+            splits = build.load_data(recipe, data_dir)
         recipe = build.fit_to_data(dataclasses.replace(recipe, dataset=splits.name), splits)
         if clean:
             run_dir.forget(logdir)
-        run_dir.claim(logdir, recipe, splits.class_names)
-        return _Run(recipe, logdir, splits, histograms).finish()
+        run_dir.claim(logdir, recipe, splits.class_names, start)
+        return _Run(recipe, logdir, splits, histograms, start).finish()
 
 
 class _Run:
     """One run under way: the state, the compiled block, the position in the data, and the logs."""
 
-    def __init__(self, recipe, logdir, splits, histograms):
+    def __init__(self, recipe, logdir, splits, histograms, start=None):
         self.recipe, self.logdir, self.splits, self.histograms = recipe, logdir, splits, histograms
         n = len(splits.train.labels)
         self.steps = len(batching.batch_indices(recipe.seed, 0, n, recipe.batch_size))
         self.steps = min(self.steps, recipe.steps_per_epoch or self.steps)
         self.optimizer, self.rate = build.make_optimizer(recipe, self.steps)
         weights, stats = recipes.model_of(recipe).init(fold_in(recipe.seed, "init"), recipe.model)
-        self.state = training.init_state(weights, stats, self.optimizer)
+        if start:
+            tree.assign({"weights": weights, "stats": stats}, dict(zip(("weights", "stats"), start)))
+        learns = build.learns(recipe, weights)
+        self.state = training.init_state(weights, stats, self.optimizer, learns=learns)
         self.block = build.make_block(recipe, self.state, self.optimizer)
         self.predict = build.make_predict(recipe)
         self.seed = as_seed(recipe.seed)
@@ -269,9 +273,7 @@ class _Run:
             epoch = checkpoint.restore(self.logdir / "checkpoints" / checkpoint.BEST, self.state)["epoch"]
         weights, stats = build.averaged_weights(recipe, self.state), self.state.stats
         test = report(splits.test, self.predict(weights, stats, splits.test.images), build.make_loss(recipe))
-        (self.logdir / "export").mkdir(exist_ok=True)
-        facts = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "epoch": epoch}
-        checkpoint.export_weights(self.logdir / "export" / "weights.safetensors", weights, stats, metadata=facts)
+        export(self.logdir, recipe, weights, stats, splits.class_names, epoch)
         history = [json.loads(line) for line in (self.logdir / "metrics.jsonl").read_text().splitlines()]
         rows = [row for row in history if row["epoch"] == epoch]
         result = {"epochs": meta["epoch"], "reported_epoch": epoch, "seconds": round(meta["total_seconds"], 1),
@@ -282,6 +284,14 @@ class _Run:
               f"({len(splits.test.labels):,} images, weights of epoch {epoch})")  # fmt: skip
         print(f"run    {self.logdir}")
         print(f"watch  tensorboard --logdir {self.logdir}")
+
+
+def export(logdir, recipe, weights, stats, class_names, epoch):
+    """Writes `logdir`/export/weights.safetensors: all that evaluation and prediction need, in one file."""
+    directory = Path(logdir) / "export"
+    directory.mkdir(parents=True, exist_ok=True)
+    facts = {"recipe": recipes.to_dict(recipe), "class_names": list(class_names), "epoch": epoch}
+    checkpoint.export_weights(directory / "weights.safetensors", weights, stats, metadata=facts)
 
 
 def report(part, logits, loss=None):

@@ -1,6 +1,7 @@
 """The run directory: config.json, environment.json, metrics.jsonl, checkpoints/, export/, and reading a run back."""
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -49,12 +50,14 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def claim(logdir, recipe, class_names):
+def claim(logdir, recipe, class_names, start=None):
     """Writes config.json and environment.json, or refuses a directory whose run has another recipe."""
     config, place = logdir / "config.json", logdir / "environment.json"
-    now = {"recipe": recipes.to_dict(recipe), "class_names": list(class_names)}
+    now = {"recipe": recipes.to_dict(recipe), "class_names": list(class_names), "start": _digest(start)}
     if config.exists():
-        differences = _differences(json.loads(config.read_text())["recipe"], now["recipe"])
+        before = json.loads(config.read_text())
+        differences = _differences(before["recipe"], now["recipe"])
+        differences += ["it started from other weights"] if before.get("start") != now["start"] else []
         if differences:
             raise ValueError(
                 f"{logdir} holds a run with other settings: {'; '.join(differences)}. "
@@ -67,6 +70,14 @@ def claim(logdir, recipe, class_names):
             print(f"not the same environment, so not the same bits: {'; '.join(changed)}", file=sys.stderr)
     files.write_text(config, json.dumps(now, indent=2) + "\n")
     files.write_text(place, json.dumps(environment(), indent=2) + "\n")
+
+
+def _digest(start):
+    """Returns a hash of the weights and stats that a run starts from, "drawn" where they come from the seed."""
+    if not start:
+        return "drawn"
+    leaves = tree.flatten(dict(zip(("weights", "stats"), start)))
+    return hashlib.sha256(b"".join(path.encode() + np.asarray(v).tobytes() for path, v in leaves.items())).hexdigest()
 
 
 def _differences(before, now):

@@ -29,12 +29,13 @@ def batch_indices(seed, epoch, n, batch_size):
     return epoch_order(seed, epoch, n)[: steps * batch_size].reshape(steps, batch_size)
 
 
-def preprocess(images, *, scale=1 / 255, dtype=tf.float32):
-    """Stored pixels to network input: integers are multiplied by `scale`; floating images are only cast.
+def preprocess(images, *, scale=1 / 255, offset=0.0, dtype=tf.float32):
+    """Stored pixels to network input: integers become x scale + offset; floating images are only cast.
 
     images: [N, H, W, C] uint8 in 0 .. 255, or floating. Returns the same shape in `dtype`.
     """
     images = tf.convert_to_tensor(images)
     if images.dtype.is_floating:
         return tf.cast(images, dtype)
-    return tf.cast(tf.cast(images, tf.float32) * scale, dtype)
+    x = tf.cast(images, tf.float32) * scale
+    return tf.cast(x + offset if offset else x, dtype)

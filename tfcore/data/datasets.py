@@ -11,8 +11,9 @@ import numpy as np
 from tfcore.data.batching import epoch_order
 from tfcore.data.download import download
 from tfcore.data.idx import read_idx
+from tfcore.data.image_folder import load_folder
 
-NAMES = ("auto", "mnist", "fashion_mnist", "digits")
+NAMES = ("auto", "mnist", "fashion_mnist", "digits", "cats_vs_dogs", "folder")
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -46,6 +47,14 @@ OWNERS = {
 }
 
 
+CATS_VS_DOGS = (
+    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip",
+    824887076,
+    "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9",
+)
+MAX_HELD_OUT = 1024  # test pictures of a set of pictures that has no test part of its own
+
+
 class Arrays(NamedTuple):
     """images: [N, H, W, C] uint8; labels: [N] int32."""
 
@@ -63,14 +72,19 @@ class Splits(NamedTuple):
     name: str
 
 
-def load(name, data_dir=None, *, validation=5000, seed=0):
+def load(
+    name, data_dir=None, *, validation=5000, seed=0, train_examples=0, image_size=(150, 150), max_bad_fraction=0.05
+):
     """Loads a set and splits `validation` examples off its training part.
 
     Args:
-      name: "mnist", "fashion_mnist", "digits" (comes with scikit-learn) or "auto": MNIST if it is on disk or can be
-        fetched within seconds, else digits.
+      name: "mnist", "fashion_mnist", "digits" (comes with scikit-learn), "cats_vs_dogs" (cat is class 1), "folder"
+        (CLASS/*.jpg in `data_dir`, or in a zip there) or "auto": MNIST if it is on disk or can be fetched within
+        seconds, else digits.
       data_dir: where `name`'s files are; None looks into $TFCORE_DATA_DIR, then into the user's cache, and
         downloads into the cache.
+      train_examples: how many of the rest to train on, chosen by `seed`; 0 for all.
+      image_size, max_bad_fraction: as in `load_folder`, for pictures of various sizes.
       validation: how many training examples to hold out, at most a sixth of them; the choice is a function of `seed`.
     Raises:
       ValueError: no set has this name, or a file is not what it should be.
@@ -83,11 +97,15 @@ def load(name, data_dir=None, *, validation=5000, seed=0):
     name = resolve(name, data_dir)
     if name == "digits":
         train, test, classes = _load_digits()
+    elif name in ("cats_vs_dogs", "folder"):
+        train, test, classes = _load_pictures(name, data_dir, image_size, max_bad_fraction)
     else:
         classes = SOURCES[name][1]
         files = find_files(name, data_dir)
         train, test = _load_part(name, "train", files), _load_part(name, "t10k", files)
     train, held_out = split(train, min(validation, len(train.labels) // 6), seed)
+    if 0 < train_examples < len(train.labels):
+        _, train = split(train, train_examples, seed)
     return Splits(train, held_out, test, classes, name)
 
 
@@ -133,6 +151,32 @@ def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
     return found
 
 
+def find_pictures(name, data_dir=None):
+    """Returns the folder or zip of a set of pictures; downloads cats_vs_dogs where it is nowhere. As `find_files`.
+
+    Raises:
+      ValueError: "folder" without `data_dir`.
+      OSError: it is not in `data_dir`, or cannot be downloaded.
+    """
+    if name == "folder":
+        if not data_dir:
+            raise ValueError("--dataset=folder wants --data_dir: a folder CLASS/*.jpg, or a zip of one")
+        return Path(data_dir)
+    places = [Path(data_dir)] if data_dir else [cache_dir()]
+    if not data_dir and os.environ.get("TFCORE_DATA_DIR"):
+        places.insert(0, Path(os.environ["TFCORE_DATA_DIR"]))
+    url, size, sha256 = CATS_VS_DOGS
+    names = ("PetImages", "PetImages.zip", Path(url).name)
+    for path in (place / sub / file for place in places for sub in (name, ".") for file in names):
+        if path.exists():
+            return path
+    if data_dir:
+        raise FileNotFoundError(f"no {' or '.join(names)} in {places[0]}: put it there, or leave --data_dir out")
+    path = places[-1] / name / Path(url).name
+    download(url, path, sha256=sha256, size=size)
+    return path
+
+
 def resolve(name, data_dir=None):
     """Returns `name`; for "auto" it is "mnist" when its files are there or come within seconds, else "digits"."""
     if name != "auto":
@@ -169,6 +213,21 @@ def _load_part(name, part, files):
     if owner != name:
         raise ValueError(f"{label_file} holds the labels of {owner}, not of {name}")
     return Arrays(images[..., np.newaxis], labels.astype(np.int32))
+
+
+def _load_pictures(name, data_dir, image_size, max_bad_fraction):
+    """Returns the training part, the test part (a sixth, at most MAX_HELD_OUT, always the same) and the classes."""
+    path = find_pictures(name, data_dir)
+    cache = cache_dir() / "pictures"
+    folder = load_folder(path, image_size=image_size, max_bad_fraction=max_bad_fraction, cache_dir=cache)
+    if folder.bad:
+        some = ", ".join(f"{name} ({reason})" for name, reason in folder.bad[:3])
+        print(f"{len(folder.bad)} unusable pictures left out: {some}{', …' if len(folder.bad) > 3 else ''}")
+    labels, classes = folder.labels, folder.class_names
+    if name == "cats_vs_dogs" and classes == ("Cat", "Dog"):
+        labels, classes = 1 - labels, ("Dog", "Cat")
+    train, test = split(Arrays(folder.images, labels), min(MAX_HELD_OUT, len(labels) // 6), seed=0)
+    return train, test, classes
 
 
 def _load_digits():

@@ -23,11 +23,11 @@ class _Refused(OSError):
     """What another attempt would not change."""
 
 
-def download(url, path, *, sha256, size, deadline=1800.0, attempts=3, connect_timeout=10.0):
+def download(url, path, *, size, sha256=None, md5=None, deadline=1800.0, attempts=3, connect_timeout=10.0):
     """Fetches `url` to `path`; a cut download is kept beside it as .part and continued where the server allows.
 
     Args:
-      sha256: the hash of the file, in hexadecimal.
+      sha256, md5: the published hash of the file, in hexadecimal; md5 only where no better one is published.
       size: its length in bytes; the download stops at one byte more.
       deadline: seconds for all attempts together, the wait for another process that fetches the same file included.
       attempts: how often to try when the connection breaks.
@@ -36,6 +36,7 @@ def download(url, path, *, sha256, size, deadline=1800.0, attempts=3, connect_ti
       OSError: it could not be had; the message says why and nothing is under `path`.
     """
     path = Path(path)
+    published = ("sha256", sha256) if sha256 else ("md5", md5)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     ends = time.monotonic() + deadline
@@ -45,7 +46,7 @@ def download(url, path, *, sha256, size, deadline=1800.0, attempts=3, connect_ti
             if path.exists():
                 part.unlink(missing_ok=True)
                 return
-            _fetch_verified(url, file, part, sha256, size, ends, attempts, connect_timeout)
+            _fetch_verified(url, file, part, published, size, ends, attempts, connect_timeout)
             os.fsync(file.fileno())
             os.replace(part, path)
             sync_directory(path.parent)
@@ -64,12 +65,12 @@ def _lock(file, part, ends):
             time.sleep(0.05)
 
 
-def _fetch_verified(url, file, part, sha256, size, ends, attempts, timeout):
+def _fetch_verified(url, file, part, published, size, ends, attempts, timeout):
     """Completes `file`, which is `part`, in at most that many attempts."""
     for left in reversed(range(max(attempts, 1))):
         try:
             _fetch(url, file, size, ends, timeout)
-            return _verify(part, sha256)
+            return _verify(part, *published)
         except OSError as error:  # requests' errors are OSErrors too
             if not left or time.monotonic() > ends or isinstance(error, _Refused):
                 raise
@@ -186,13 +187,13 @@ def _get(url, headers, timeout):
     raise _Refused(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _verify(part, sha256):
+def _verify(part, algorithm, published):
     """Raises OSError, and empties the file, when the hash is not the published one."""
     with open(part, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if found != published:
         os.truncate(part, 0)
-        raise OSError(f"its sha256 is {found[:16]}…, not the published {sha256[:16]}…")
+        raise OSError(f"its {algorithm} is {found[:16]}…, not the published {published[:16]}…")
 
 
 def _reason(error):

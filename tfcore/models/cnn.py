@@ -30,6 +30,7 @@ class Config:
     hidden: the width of each dense layer before the logits.
     hidden_activation: "relu" or "linear".
     classes: the width of the logits.
+    top: False ends in the features after the last block, [N, H', W', C'], for transfer.
     batch_norm: normalize after each convolution (which then has no bias).
     pool_features: the mean over height and width instead of flattening.
     dropout: the drop probability before each dense layer.
@@ -43,6 +44,7 @@ class Config:
     hidden: tuple[int, ...] = (64,)
     hidden_activation: str = "relu"
     classes: int = 10
+    top: bool = True
     batch_norm: bool = False
     pool_features: bool = False
     dropout: float = 0.0
@@ -56,19 +58,18 @@ def init(seed, config):
       ValueError: a picture of `image_shape` is too small for the blocks.
     """
     weights, stats = {}, {}
-    height, width, channels = config.image_shape
-    for name, out_channels, ends_block in _convolutions(config):
+    height, width, features = feature_shape(config)
+    channels = config.image_shape[2]
+    for name, out_channels, _ in _convolutions(config):
         weights[name] = conv2d_init(
             fold_in(seed, name), config.kernel, channels, out_channels, bias=not config.batch_norm, init=config.init
         )
         if config.batch_norm:
             weights[name]["norm"], stats[name] = batch_norm_init(out_channels)
         channels = out_channels
-        cut = config.kernel - 1 if config.padding == "VALID" else 0
-        height, width = ((side - cut) // (2 if ends_block else 1) for side in (height, width))
-        if min(height, width) < 1:
-            raise ValueError(f"{name}: pictures of {config.image_shape[:2]} are too small for blocks {config.blocks}")
-    widths = [channels if config.pool_features else height * width * channels, *config.hidden]
+    if not config.top:
+        return weights, stats
+    widths = [features if config.pool_features else height * width * features, *config.hidden]
     names = [f"dense{i}" for i in range(1, len(config.hidden) + 1)]
     for name, in_dim, out_dim in zip(names, widths, widths[1:]):
         weights[name] = dense_init(fold_in(seed, name), in_dim, out_dim, init=config.init)
@@ -76,8 +77,24 @@ def init(seed, config):
     return weights, stats
 
 
+def feature_shape(config):
+    """Returns (H, W, C) after the last block.
+
+    Raises:
+      ValueError: a picture of `image_shape` is too small for the blocks.
+    """
+    height, width, features = config.image_shape
+    for name, channels, ends_block in _convolutions(config):
+        features = channels
+        cut = config.kernel - 1 if config.padding == "VALID" else 0
+        height, width = ((side - cut) // (2 if ends_block else 1) for side in (height, width))
+        if min(height, width) < 1:
+            raise ValueError(f"{name}: pictures of {config.image_shape[:2]} are too small for blocks {config.blocks}")
+    return height, width, features
+
+
 def forward(config, weights, stats, x, *, training, seed=None):
-    """Returns logits [N, classes] and the new stats.
+    """Returns logits [N, classes], or without a top the features [N, H', W', C'], and the new stats.
 
     Args:
       weights, stats: as `init` returns them; variables, tensors or arrays.
@@ -97,6 +114,8 @@ def forward(config, weights, stats, x, *, training, seed=None):
             x = tf.nn.relu(tf.nn.bias_add(max_pool(x), layer["b"]))
         else:
             x = tf.nn.relu(conv2d(layer, x, padding=config.padding, name=name))
+    if not config.top:
+        return x, new_stats
     x = global_avg_pool(x) if config.pool_features else flatten(x)
     for i in range(1, len(config.hidden) + 1):
         x = dense(weights[f"dense{i}"], _drop(config, x, training, seed, i), name=f"dense{i}")

@@ -36,6 +36,8 @@ MAX_POOL = "max_pool"  # 3x3, stride 2, VALID
 
 
 class Conv(typing.NamedTuple):
+    """A convolution with its batch norm and relu: a row of the table."""
+
     channels: int
     kernel: tuple[int, int]
     stride: int

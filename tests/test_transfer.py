@@ -1,0 +1,166 @@
+"""A trunk that was trained on one thing and a head that learns another."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfcore import checkpoint, run, run_dir, training, transfer, tree
+from tfcore.data import Arrays, Splits
+from tfcore.data.augment import Augment
+from tfcore.models import cnn, inception_v3, mlp, transfer as network
+from tfcore.recipes import Recipe, from_dict, to_dict
+
+TRUNK = cnn.Config(image_shape=(12, 12, 1), blocks=((4,), (6,)), batch_norm=True, top=False)
+CONFIG = network.fit(network.Config(TRUNK, mlp.Config(hidden=(8,), dropout=0.2)), image_shape=(12, 12, 1), classes=3)
+RECIPE = Recipe("moved", "made", CONFIG, batch_size=8, epochs=2, validation=1, steps_per_loop=4)
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    """Weights and stats unlike those that are drawn: moving averages away from 0 and 1."""
+    generator = np.random.default_rng(0)
+    weights, stats = cnn.init(7, TRUNK)
+    stats = tree.map(lambda leaf: generator.uniform(0.5, 1.5, leaf.shape).astype(np.float32), stats)
+    return tree.map(lambda leaf: leaf.numpy(), weights), stats
+
+
+@pytest.fixture(scope="module")
+def splits():
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 3, 72).astype(np.int32)
+    images = generator.integers(0, 150, [72, 12, 12, 1]).astype(np.uint8)
+    for image, label in zip(images, labels):
+        image[4 * label : 4 * label + 3] += 100
+    parts = [Arrays(images[a:b], labels[a:b]) for a, b in ((0, 40), (40, 56), (56, 72))]
+    return Splits(*parts, ("a", "b", "c"), "made")
+
+
+def exported(directory):
+    weights, stats, _ = checkpoint.import_weights(directory / "export" / "weights.safetensors")
+    return weights, stats
+
+
+def same(a, b):
+    a, b = tree.flatten(a), tree.flatten(b)
+    return {path for path in a if np.array_equal(a[path], b[path])}
+
+
+def test_a_config_survives_json_with_the_network_inside_it():
+    assert from_dict(json.loads(json.dumps(to_dict(RECIPE)))) == RECIPE
+    recipe = dataclasses.replace(RECIPE, model=network.Config())
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
+
+
+def test_the_head_fits_the_features_of_inception():
+    config = network.fit(network.Config(), image_shape=(150, 150, 3), classes=1)
+    assert config.head.image_shape == (7, 7, 768)
+    with pytest.raises(ValueError, match="top=False"):
+        network.Config(trunk=inception_v3.Config())
+
+
+def test_cached_features_and_the_trunk_in_each_step_train_the_same_head(tmp_path, trunk, splits):
+    transfer.train(RECIPE, tmp_path / "cached", trunk, splits, cache=tmp_path / "cache")
+    transfer.train(RECIPE, tmp_path / "stepwise", trunk, splits, copies=0)
+    (one, stats), (two, stats_two) = exported(tmp_path / "cached"), exported(tmp_path / "stepwise")
+    for a, b in zip(tree.leaves(one), tree.leaves(two)):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    for found, given in ((one["trunk"], trunk[0]), (two["trunk"], trunk[0]), (stats["trunk"], trunk[1])):
+        assert same(found, given) == set(tree.flatten(given))  # frozen: not one bit moved
+    assert same(stats, stats_two) == set(tree.flatten(stats))
+
+
+def test_features_are_computed_once(tmp_path, trunk, splits, monkeypatch):
+    first = transfer.compute_features(RECIPE, *trunk, splits.test.images, cache=tmp_path)
+    by_hand, _ = cnn.forward(TRUNK, *trunk, splits.test.images.astype(np.float32) / 255, training=False)
+    np.testing.assert_allclose(first, by_hand, atol=1e-5)
+    monkeypatch.setattr(training, "predict", None)
+    again = transfer.compute_features(RECIPE, *trunk, splits.test.images, cache=tmp_path)
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("change", ["weights", "pictures", "reading"])
+def test_other_weights_pictures_or_reading_are_other_features(tmp_path, trunk, splits, change):
+    (weights, stats), images, recipe = trunk, splits.test.images, RECIPE
+    transfer.compute_features(recipe, weights, stats, images, cache=tmp_path)
+    if change == "weights":
+        weights = tree.map(lambda leaf: leaf * np.float32(1.01), weights)
+    if change == "pictures":
+        images = 255 - images
+    if change == "reading":
+        recipe = dataclasses.replace(recipe, offset=-0.5)
+    transfer.compute_features(recipe, weights, stats, images, cache=tmp_path)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+def test_copies_are_variants_of_the_training_pictures_only(trunk, splits):
+    recipe = dataclasses.replace(RECIPE, augment=Augment(shift=0.2))
+    features = transfer.feature_splits(recipe, *trunk, splits, copies=3)
+    assert len(features.train.labels) == 3 * 40 and len(features.test.labels) == 16
+    np.testing.assert_array_equal(features.train.labels[:40], features.train.labels[80:])
+    assert not np.array_equal(features.train.images[:40], features.train.images[40:80])
+
+
+def test_fine_tuning_moves_the_upper_trunk_and_nothing_below(tmp_path, trunk, splits):
+    fine = dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, learns_from="conv2"), learning_rate=1e-4)
+    transfer.train(RECIPE, tmp_path, trunk, splits, fine_tune=fine)
+    (weights, stats), (head, _) = exported(tmp_path), exported(tmp_path / "head")
+    assert same(weights["trunk"], trunk[0]) == {"conv1/w", "conv1/norm/scale", "conv1/norm/offset"}
+    assert same(stats["trunk"], trunk[1]) == set(tree.flatten(trunk[1]))
+    assert same(weights["head"], head) == set()
+    slots = checkpoint.read(checkpoint.checkpoints(tmp_path / "fine_tune" / "checkpoints")[-1])[0]["slots"]
+    assert {path.split("/")[1] for path in tree.flatten(slots["m"]) if path.startswith("trunk")} == {"conv2"}
+
+
+def test_the_same_call_again_changes_nothing_and_another_trunk_is_refused(tmp_path, trunk, splits):
+    first = transfer.train(RECIPE, tmp_path, trunk, splits, copies=0)
+    assert transfer.train(RECIPE, tmp_path, trunk, splits, copies=0) == first
+    other = tree.map(lambda leaf: leaf + np.float32(1), trunk[0]), trunk[1]
+    with pytest.raises(ValueError, match="started from other weights"):
+        transfer.train(RECIPE, tmp_path, other, splits, copies=0)
+
+
+def test_what_was_trained_predicts_from_its_directory(tmp_path, trunk, splits):
+    result = transfer.train(RECIPE, tmp_path, trunk, splits)
+    recipe, weights, stats, names = run_dir.load_run(tmp_path)
+    logits = run.build.make_predict(recipe)(weights, stats, splits.test.images)
+    assert names == ("a", "b", "c")
+    assert training.summarize(logits, splits.test.labels)["loss"] == pytest.approx(result.test["loss"], rel=1e-5)
+
+
+def test_a_run_of_ours_gives_its_trunk(tmp_path):
+    whole = dataclasses.replace(TRUNK, top=True, hidden=(5,), classes=3)
+    weights, stats = cnn.init(3, whole)
+    checkpoint.export_weights(tmp_path / "whole.safetensors", weights, stats)
+    trunk_weights, trunk_stats = transfer.load_trunk(CONFIG, tmp_path / "whole.safetensors")
+    assert set(trunk_weights) == {"conv1", "conv2"} and set(trunk_stats) == {"conv1", "conv2"}
+    narrow = dataclasses.replace(CONFIG, trunk=dataclasses.replace(TRUNK, blocks=((4,), (9,))))
+    with pytest.raises(ValueError, match="conv2/w: file has 3x3x4x6, model wants 3x3x4x9"):
+        transfer.load_trunk(narrow, tmp_path / "whole.safetensors")
+
+
+def test_learning_from_an_unknown_part_is_refused(trunk):
+    with pytest.raises(ValueError, match="no 'mixed6'"):
+        network.learns(dataclasses.replace(CONFIG, learns_from="mixed6"), {"trunk": trunk[0]})
+
+
+def test_missing_published_weights_say_what_to_put_where(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def offline(*args, **kwargs):
+        raise OSError("cannot download it")
+
+    monkeypatch.setattr(transfer, "download", offline)
+    with pytest.raises(OSError, match=r"put the file at .*weights/inception_v3_weights.*notop\.h5"):
+        transfer.published_weights()
+
+
+def test_gradients_reach_a_head_on_tensors():
+    weights, stats = network.init(0, CONFIG)
+    plain = tree.map(tf.convert_to_tensor, weights)
+    with tf.GradientTape() as tape:
+        tape.watch(tree.leaves(plain))
+        logits, _ = network.forward(CONFIG, plain, stats, tf.ones([2, 12, 12, 1]), training=True, seed=1)
+    assert all(g is not None for g in tree.leaves(tape.gradient(logits, plain)))

@@ -1,0 +1,169 @@
+"""A run that starts from a trained trunk: features once, a head on them, then the upper trunk at a lower rate."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfcore import build, checkpoint, files, run, training, tree
+from tfcore.data import augment, batching, datasets
+from tfcore.data.download import download
+from tfcore.init import fold_in
+from tfcore.models import inception_v3, transfer
+
+URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+SIZE, MD5 = 87910968, "bcbd6486424b2319ff4ef7d526e38f63"
+
+
+def published_weights():
+    """Returns the path of InceptionV3's ImageNet weights in the user's cache; downloads them when they are not there.
+
+    Raises:
+      OSError: they cannot be downloaded; the message says what file to put where.
+    """
+    path = datasets.cache_dir() / "weights" / URL.rsplit("/", 1)[1]
+    if not path.exists():
+        try:
+            download(URL, path, md5=MD5, size=SIZE)
+        except OSError as error:
+            raise OSError(f"{error}; put the file at {path}, or name another with --weights") from None
+    return path
+
+
+def load_trunk(config, path):
+    """Returns weights, stats of the trunk from a Keras .h5 of InceptionV3 or from a .safetensors file of ours.
+
+    Args:
+      config: a `transfer.Config`.
+      path: of ours, the export of any run whose network has the trunk's paths; further paths are left out.
+    Raises:
+      ValueError: the file does not fit; every bad path is listed and nothing is loaded.
+      OSError: it cannot be read.
+    """
+    if Path(path).suffix == ".h5":
+        return checkpoint.import_keras_h5(path, config.trunk)
+    found = checkpoint.import_weights(path)[:2]
+    if "trunk" in found[0]:
+        found = tuple(part.get("trunk", {}) for part in found)
+    wanted = transfer.trunk_of(config).init(0, config.trunk)
+    chosen = [tree.select(f, lambda p, w=w: p in tree.flatten(w)) for f, w in zip(found, wanted)]
+    problems = [problem for f, w in zip(chosen, wanted) for problem in tree.mismatches(f, w)]
+    if problems:
+        raise ValueError(f"{path} does not fit the trunk: {'; '.join(problems)}")
+    return tuple(chosen)
+
+
+def compute_features(recipe, weights, stats, images, *, cache=None):
+    """Returns the trunk's activations of stored images, [N, H', W', C'] float32: a read-only map when cached.
+
+    Args:
+      recipe: its model is a `transfer.Config`; its scale, offset and precision say how the trunk reads.
+      weights, stats: of the trunk.
+      images: [N, H, W, C] uint8.
+      cache: the directory to keep them in, under a hash of weights, reading and pictures; None keeps nothing.
+    """
+    config = recipe.model
+    path = Path(cache) / f"{_features_key(recipe, weights, stats, images)}.npy" if cache else None
+    if path is None or not path.exists():
+        if isinstance(config.trunk, inception_v3.Config):
+            weights, stats = inception_v3.fold(weights, stats), {}
+        dtype = tf.as_dtype(recipe.precision)
+        weights = tree.map(lambda w: tf.cast(w, dtype), weights)
+
+        @tf.function
+        def forward(weights, stats, x):
+            x = batching.preprocess(x, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
+            y, _ = transfer.trunk_of(config).forward(config.trunk, weights, stats, x, training=False)
+            return tf.cast(y, tf.float32), {}
+
+        bound = lambda weights, stats, x, training: forward(weights, stats, x)  # noqa: E731
+        features = training.predict(bound, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
+        if path is None:
+            return features
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.durable(path) as file:
+            np.save(file, features, allow_pickle=False)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _features_key(recipe, weights, stats, images):
+    """Returns a hash of all that the features depend on."""
+    digest = hashlib.sha256(json.dumps([recipe.scale, recipe.offset, recipe.precision, tf.__version__]).encode())
+    for path, leaf in {**tree.flatten({"w": weights}), **tree.flatten({"s": stats})}.items():
+        digest.update(path.encode() + np.asarray(leaf).tobytes())
+    digest.update(str(images.shape).encode() + np.ascontiguousarray(images).data)
+    return digest.hexdigest()[:40]
+
+
+def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
+    """Returns the splits with features in place of pictures.
+
+    With an augmenting recipe the training part holds `copies` variants of each picture, drawn as its first epochs
+    would draw them; otherwise `copies` is not used.
+    """
+    images, labels = splits.train
+    if recipe.augment.moves or recipe.augment.tones:
+        variants = [_augmented(recipe, images, epoch) for epoch in range(copies)]
+        images, labels = np.concatenate(variants), np.concatenate([labels] * copies)
+    parts = [datasets.Arrays(images, labels), splits.validation, splits.test]
+    parts = [
+        datasets.Arrays(compute_features(recipe, weights, stats, part.images, cache=cache), part.labels)
+        for part in parts
+    ]
+    return datasets.Splits(*parts, splits.class_names, splits.name)
+
+
+def _augmented(recipe, images, epoch):
+    """Returns all images as epoch `epoch` would show them."""
+    draws = augment.draw(recipe.augment, recipe.seed, epoch, len(images))
+    parts = range(0, len(images), 500)
+    return np.concatenate(
+        [augment.apply(recipe.augment, images[i : i + 500], draws[i : i + 500]).numpy() for i in parts]
+    )
+
+
+def train(recipe, logdir, trunk, splits, *, copies=1, cache=None, fine_tune=None, clean=False):
+    """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
+
+    Args:
+      recipe: its model is a `transfer.Config`; learns_from "" for the head.
+      trunk: weights, stats of the trunk.
+      copies: 0 runs the trunk in each step, on freshly augmented pictures; otherwise features are computed once, of
+        that many augmented variants of each training picture.
+      cache: as in `compute_features`.
+      fine_tune: the recipe of a second run, in `logdir`/fine_tune, which starts from the first one's weights and whose
+        model says with `learns_from` where the trunk begins to learn.
+    Returns: the Result of the last run. `logdir`/export holds trunk and head together, for evaluation and prediction.
+    """
+    logdir, (weights, stats) = Path(logdir), trunk
+    recipe = build.fit_to_data(recipe, splits)
+    if copies:
+        features = feature_splits(recipe, weights, stats, splits, copies=copies, cache=cache)
+        steps = recipe.steps_per_epoch or len(splits.train.labels) // recipe.batch_size
+        head = dataclasses.replace(
+            recipe, model=recipe.model.head, augment=augment.Augment(), steps_per_epoch=steps, precision="float32"
+        )
+        result = run.train(head, logdir / "head", splits=features, clean=clean)
+        weights = {"trunk": weights, "head": checkpoint.import_weights(_export(result))[0]}
+    else:
+        head, _ = transfer.mlp.init(fold_in(recipe.seed, "init"), recipe.model.head)
+        start = {"trunk": weights, "head": head}, {"trunk": stats}
+        result = run.train(recipe, logdir / "head", splits=splits, start=start, clean=clean)
+        weights = checkpoint.import_weights(_export(result))[0]
+    stats = {"trunk": stats}
+    if fine_tune:
+        recipe = build.fit_to_data(fine_tune, splits)
+        result = run.train(recipe, logdir / "fine_tune", splits=splits, start=(weights, stats), clean=clean)
+        weights = checkpoint.import_weights(_export(result))[0]
+    run.export(logdir, recipe, weights, stats, splits.class_names, result.epochs)
+    return result
+
+
+def _export(result):
+    return result.run_dir / "export" / "weights.safetensors"
