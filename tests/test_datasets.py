@@ -8,6 +8,7 @@ import struct
 import numpy as np
 import pytest
 import sklearn.datasets
+from PIL import Image
 
 from tfcore.data import datasets
 from tfcore.data.datasets import DIGIT_CLASSES, FASHION_CLASSES, Arrays, find_files, load, split
@@ -316,3 +317,46 @@ def test_real_fashion_mnist_has_the_published_counts(real_data):
 def test_the_real_sets_are_not_mistaken(real_data, name, folder):
     with pytest.raises(ValueError, match=f"holds the labels of {folder}, not of {name}"):
         load(name, real_data / folder)
+
+
+def write_pictures(folder, counts=(("Cat", 14), ("Dog", 13))):
+    """Writes CLASS/N.png of 12 x 10, cats dark, dogs bright."""
+    for name, count in counts:
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            value = i + (200 if name == "Dog" else 0)
+            Image.new("RGB", (12, 10), (value, value, value)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_a_folder_of_pictures_becomes_three_disjoint_parts(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    splits = load("folder", write_pictures(tmp_path / "mine"), image_size=(5, 6), validation=3)
+    assert splits.class_names == ("Cat", "Dog") and splits.train.images.shape == (20, 5, 6, 3)
+    parts = [{int(image[0, 0, 0]) for image in part.images} for part in splits[:3]]
+    assert [len(part) for part in parts] == [20, 3, 4] and len(set.union(*parts)) == 27
+    for part in splits[:3]:
+        assert [label == 1 for label in part.labels] == [image[0, 0, 0] >= 200 for image in part.images]
+
+
+def test_the_test_part_does_not_depend_on_the_seed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = write_pictures(tmp_path / "mine")
+    one, two = (load("folder", folder, image_size=(5, 6), validation=3, seed=seed) for seed in (0, 1))
+    np.testing.assert_array_equal(one.test.images, two.test.images)
+    assert not np.array_equal(one.validation.images, two.validation.images)
+
+
+def test_cats_are_class_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_pictures(tmp_path / "data" / "cats_vs_dogs" / "PetImages")
+    splits = load("cats_vs_dogs", tmp_path / "data", image_size=(5, 6), validation=3, train_examples=8)
+    assert splits.class_names == ("Dog", "Cat") and len(splits.train.labels) == 8
+    assert [label == 0 for label in splits.train.labels] == [image[0, 0, 0] >= 200 for image in splits.train.images]
+
+
+def test_pictures_that_are_nowhere_are_said_to_be_missing(tmp_path):
+    with pytest.raises(OSError, match=r"no PetImages or PetImages\.zip"):
+        load("cats_vs_dogs", tmp_path)
+    with pytest.raises(ValueError, match="--dataset=folder wants --data_dir"):
+        load("folder")

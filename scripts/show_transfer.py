@@ -1,0 +1,93 @@
+"""Shows what transfer gives: Fashion-MNIST's classes 5-9 with few labels, from scratch and on a trunk from classes 0-4.
+
+python scripts/show_transfer.py                     # prints the table and writes docs/transfer.json
+python scripts/show_transfer.py --labels=10 --seeds=0,1
+
+Each network sees the same labelled pictures and takes the same number of steps; the spread is over the seeds, which
+choose the pictures, the first weights and the order. The path is that of train_transfer.py.
+"""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from _command import FLAGS, flags, integers, run, start
+
+from tfcore import files, transfer
+from tfcore.data import Arrays, Splits, load
+from tfcore.data.datasets import split
+from tfcore.models import cnn, mlp, transfer as network
+from tfcore.recipes import Recipe
+
+flags.DEFINE_string("data_dir", None, "where the data is; default $TFCORE_DATA_DIR, then the user's cache")
+flags.DEFINE_list("labels", ["10", "50"], "labelled pictures per class")
+flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "seeds")
+flags.DEFINE_integer("trunk_epochs", 5, "epochs of the trunk on classes 0-4", lower_bound=1)
+flags.DEFINE_string("logdir", None, "keep the runs here instead of a temporary directory")
+
+WHOLE = cnn.Config(blocks=((32, 32), (64, 64)), padding="SAME", batch_norm=True, hidden=(64,), classes=5)
+TRUNK = dataclasses.replace(WHOLE, top=False)
+MOVED = network.fit(network.Config(TRUNK, mlp.Config(hidden=(64,))), image_shape=(28, 28, 1), classes=5)
+FEW = Recipe("few_labels", "fashion_mnist", WHOLE, batch_size=25, epochs=100, validation=1, steps_per_epoch=2)
+RESULTS = Path(__file__).parent.parent / "docs" / "transfer.json"
+
+
+def main(_):
+    """Trains the trunk once, then every network with every seed, and prints the table."""
+    with tempfile.TemporaryDirectory() as scratch:
+        logdir = Path(FLAGS.logdir or scratch)
+        splits = load("fashion_mnist", FLAGS.data_dir)
+        recipe = Recipe("trunk", "fashion_mnist", WHOLE, epochs=FLAGS.trunk_epochs, precision="bfloat16")
+        trained = run.train(recipe, logdir / "trunk", splits=of_classes(splits, range(5)))
+        trunk = transfer.load_trunk(MOVED, trained.run_dir / "export" / "weights.safetensors")
+        rows = []
+        for count in integers("labels", FLAGS.labels):
+            for seed in (int(s) for s in FLAGS.seeds):
+                few = of_classes(splits, range(5, 10), count, seed)
+                for name, accuracy in compare(few, trunk, seed, logdir / f"{count}-{seed}").items():
+                    rows.append({"labels_per_class": count, "network": name, "seed": seed, "test_accuracy": accuracy})
+        files.write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
+        print("\n" + table(rows))
+
+
+def of_classes(splits, classes, count=0, seed=0):
+    """Returns the splits with only some classes, numbered from 0, and `count` training pictures of each (0: all)."""
+
+    def chosen(part, count=0):
+        parts = [Arrays(part.images[part.labels == c], part.labels[part.labels == c] - classes[0]) for c in classes]
+        parts = [split(p, count, seed)[1] if count else p for p in parts]
+        return Arrays(np.concatenate([p.images for p in parts]), np.concatenate([p.labels for p in parts]))
+
+    names = tuple(splits.class_names[c] for c in classes)
+    return Splits(chosen(splits.train, count), chosen(splits.validation), chosen(splits.test), names, splits.name)
+
+
+def compare(splits, trunk, seed, logdir):
+    """Returns {network: test accuracy} of the three ways to learn from `splits`."""
+    scratch = dataclasses.replace(FEW, seed=seed)
+    frozen = dataclasses.replace(scratch, model=MOVED)
+    whole = dataclasses.replace(MOVED, learns_from="conv3")
+    fine = dataclasses.replace(frozen, model=whole, learning_rate=1e-4, epochs=50)
+    return {
+        "from scratch": run.train(scratch, logdir / "scratch", splits=splits).test["accuracy"],
+        "frozen trunk": transfer.train(frozen, logdir / "frozen", trunk, splits).test["accuracy"],
+        "frozen, then fine-tuned from conv3": transfer.train(
+            frozen, logdir / "tuned", trunk, splits, fine_tune=fine
+        ).test["accuracy"],
+    }
+
+
+def table(rows):
+    """Returns the table in Markdown: the mean over the seeds, the standard deviation, least and most."""
+    lines = ["| labels per class | network | test accuracy | least | most |", "|---|---|---|---|---|"]
+    for count, name in dict.fromkeys((r["labels_per_class"], r["network"]) for r in rows):
+        mine = [r["test_accuracy"] for r in rows if (r["labels_per_class"], r["network"]) == (count, name)]
+        spread = f" ± {np.std(mine, ddof=1):.4f}" if len(mine) > 1 else ""
+        lines.append(f"| {count} | {name} | {np.mean(mine):.4f}{spread} | {min(mine):.4f} | {max(mine):.4f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    start(main)
