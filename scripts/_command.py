@@ -99,6 +99,7 @@ RECIPE_FLAGS = (
     ("steps_per_loop", flags.DEFINE_integer, "steps in one call of the graph"),
     ("train_examples", flags.DEFINE_integer, "how many examples to train on, 0 for all"),
     ("validation", flags.DEFINE_integer, "training examples held out for validation"),
+    ("view_shift", flags.DEFINE_integer, "test on the mean over all shifts by up to so many pixels"),
     ("warmup_epochs", flags.DEFINE_float, "epochs in which the learning rate rises"),
     ("weight_decay", flags.DEFINE_float, "weight decay of adamw, relative to the learning rate"),
 )
@@ -127,6 +128,7 @@ def define_training_flags(default_recipe, names):
     flags.DEFINE_string("data_dir", None, "where its files are; default $TFCORE_DATA_DIR, then the user's cache")
     flags.DEFINE_string("logdir", None, "the run directory; default logs/<recipe>/<what differs from it>")
     flags.DEFINE_boolean("clean", False, "start over instead of resuming")
+    flags.DEFINE_boolean("view_flip", None, "test on the mean over the picture and its mirror image")
     flags.DEFINE_boolean("histograms", False, "write histograms of weights each epoch")
     flags.DEFINE_enum("jit", "auto", ["auto", "on", "off"], "compile with XLA; auto: as measured best for the recipe")
     flags.DEFINE_enum("init", None, sorted(INITIALIZERS), "initializer of the weights")
@@ -161,7 +163,7 @@ def image_shape(size, shape):
 
 def changed_recipe(recipe, model_changes):
     """Returns `recipe` with the flags that were given and `model_changes`, and the given flags as {name: value}."""
-    names = [name for name, *_ in RECIPE_FLAGS + RECIPE_CHOICES]
+    names = [name for name, *_ in RECIPE_FLAGS + RECIPE_CHOICES] + ["view_flip"]
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     augment = {name: FLAGS[name].value for name, *_ in AUGMENT_FLAGS if FLAGS[name].value is not None}
     augment |= {"fill": FLAGS.fill} if FLAGS.fill else {}

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 import tensorflow as tf
 
-from tfcore.data.augment import Augment, affine, apply, draw, transform
+from tfcore.data.augment import Augment, affine, apply, draw, transform, views
 
 DX, DY, SHEAR, ZOOM_X, ZOOM_Y, TURN, MIRROR, BRIGHTNESS, CONTRAST = range(9)
 SCIPY = {"nearest": "nearest", "constant": "grid-constant", "reflect": "reflect"}
@@ -262,3 +262,12 @@ def test_whole_pixels_move_pictures_without_blurring_them():
         dx, dy = round(0.2 * 12 * dx), round(0.2 * 9 * dy)
         padded = np.pad(image, [(9, 9), (12, 12), (0, 0)], mode="edge")
         np.testing.assert_array_equal(result, padded[9 - dy : 18 - dy, 12 - dx : 24 - dx])
+
+
+@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (False, 1), (True, 2)])
+def test_views_are_all_moves_and_their_mirror_images(flip, shift):
+    images = np.random.default_rng(0).integers(0, 256, [3, 6, 7, 2]).astype(np.uint8)
+    shown = views(tf.constant(images), flip=flip, shift=shift).numpy()
+    padded = np.pad(images, [(0, 0), (shift, shift), (shift, shift), (0, 0)], mode="edge")
+    moved = [padded[:, y : y + 6, x : x + 7] for y in range(2 * shift + 1) for x in range(2 * shift + 1)]
+    np.testing.assert_array_equal(shown, np.concatenate(moved + [view[:, :, ::-1] for view in moved] * flip))

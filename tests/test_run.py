@@ -261,3 +261,17 @@ def test_bfloat16_stays_close_to_float32_and_keeps_float32_weights(tmp_path):
 def test_settings_outside_their_range_are_refused(change):
     with pytest.raises(ValueError, match=f"--{next(iter(change))}"):
         dataclasses.replace(MLP, **change)
+
+
+def test_the_test_averages_the_views_that_the_recipe_names(tmp_path):
+    recipe = dataclasses.replace(CNN, view_flip=True)
+    result = train(recipe, tmp_path)
+    _, weights, stats, _ = run_dir.load_run(tmp_path)
+    test = made_set().test
+    alone = build.make_predict(recipe, views=False)
+    logits = (alone(weights, stats, test.images) + alone(weights, stats, test.images[:, :, ::-1])) / 2
+    expected = np.mean(np.argmax(logits, axis=1) == test.labels)
+    assert result.test["accuracy"] == pytest.approx(expected)
+    averaged = build.make_predict(recipe)(weights, stats, test.images)
+    np.testing.assert_allclose(averaged, logits, atol=1e-5)
+    assert not np.allclose(averaged, alone(weights, stats, test.images), atol=1e-3)

@@ -70,11 +70,24 @@ def make_loss_fn(recipe):
     return loss_fn
 
 
-def make_predict(recipe):
-    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; images uint8 as stored. Traced once."""
-    forward = tf.function(functools.partial(make_forward(recipe), training=False), jit_compile=recipe.jit or None)
-    bound = lambda weights, stats, x, training: forward(weights, stats, x)  # noqa: E731
-    return functools.partial(training.predict, bound, preprocess=tf.convert_to_tensor)
+def make_predict(recipe, *, views=True):
+    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; images uint8 as stored. Traced once.
+
+    With `views` the logits are means over the views of a picture that the recipe names.
+    """
+    forward = make_forward(recipe)
+    flip, shift = (recipe.view_flip, recipe.view_shift) if views else (False, 0)
+    count = (1 + flip) * (2 * shift + 1) ** 2
+
+    @functools.partial(tf.function, jit_compile=recipe.jit or None)
+    def mean_logits(weights, stats, images):
+        shown = augment.views(images, flip=flip, shift=shift) if count > 1 else images
+        logits, _ = forward(weights, stats, shown, training=False)
+        return tf.reduce_mean(tf.reshape(logits, [count, -1, logits.shape[-1]]), axis=0), {}
+
+    bound = lambda weights, stats, x, training: mean_logits(weights, stats, x)  # noqa: E731
+    size = max(500 // count, 1)
+    return functools.partial(training.predict, bound, preprocess=tf.convert_to_tensor, batch_size=size)
 
 
 def make_block(recipe, state, optimizer):

@@ -28,6 +28,8 @@ class Recipe:
     report: which weights are tested and exported, of the "last" epoch or of the "best" (validation accuracy).
     scale, offset: a stored pixel p, 0 .. 255, is read as p scale + offset.
     augment: the random changes of the training images.
+    view_flip, view_shift: test on the mean of the logits over the mirror image, and over all shifts by up to so many
+      pixels; the validation of each epoch sees the picture alone.
     precision: "float32", or "bfloat16" for activations; weights and loss stay float32.
     jit: compile the loop with XLA.
     steps_per_loop: steps in one call of the graph.
@@ -56,6 +58,8 @@ class Recipe:
     scale: float = 1 / 255
     offset: float = 0.0
     augment: Augment = Augment()
+    view_flip: bool = False
+    view_shift: int = 0
     precision: str = "float32"
     jit: bool = False
     steps_per_loop: int = 50
@@ -64,7 +68,14 @@ class Recipe:
     def __post_init__(self):
         """Raises ValueError: a setting is outside its range."""
         positive = ("batch_size", "epochs", "steps_per_loop", "learning_rate", "validation")
-        for name in positive + ("steps_per_epoch", "patience", "clip_norm", "warmup_epochs", "weight_decay"):
+        for name in positive + (
+            "steps_per_epoch",
+            "patience",
+            "clip_norm",
+            "warmup_epochs",
+            "weight_decay",
+            "view_shift",
+        ):
             value = getattr(self, name)
             if value < 0 or (name in positive and value == 0):
                 raise ValueError(f"--{name}={value} must be {'positive' if name in positive else 'at least 0'}")
@@ -146,12 +157,59 @@ _pets_inception = Recipe(
     augment=Augment(shift=0.2, shear=0.2, zoom=0.2),
 )
 
+_SMALL_SHIFTS = Augment(shift=0.05, flip=True, whole_pixels=True)  # one pixel of 28 each way
+_our_training = {
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "learning_rate": 2e-3,
+    "warmup_epochs": 1.0,
+    "label_smoothing": 0.05,
+    "ema_decay": 0.999,
+    "augment": _SMALL_SHIFTS,
+    "view_flip": True,
+    "view_shift": 1,
+    "precision": "bfloat16",
+}
+_mnist_best = dataclasses.replace(
+    _mnist,
+    name="mnist_perceptron_best",
+    epochs=100,
+    schedule="cosine",
+    learning_rate=2e-3,
+    ema_decay=0.999,
+    augment=Augment(shift=0.08, rotation=10.0, zoom=0.1, shear=8.0),
+)
+_fashion_cnn_best = dataclasses.replace(
+    _fashion_cnn,
+    name="fashion_cnn_best",
+    model=dataclasses.replace(_fashion_cnn.model, dropout=0.1),
+    epochs=70,
+    **_our_training,
+)
+_fashion_deep_best = dataclasses.replace(
+    _fashion_deep, name="fashion_deep_cnn_best", batch_size=64, **{**_our_training, "epochs": 24}
+)
+_fashion_perceptron = Recipe(
+    "fashion_perceptron",
+    "fashion_mnist",
+    mlp.Config(hidden=(1024, 1024, 512), dropout=0.2),
+    batch_size=128,
+    epochs=40,
+    jit=True,
+    **{**_our_training, "learning_rate": 1e-3, "precision": "float32"},
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         _mnist,
+        _mnist_best,
         _fashion_cnn,
+        _fashion_cnn_best,
         _fashion_deep,
+        _fashion_deep_best,
+        _fashion_perceptron,
         _pets_inception,
     )
 }

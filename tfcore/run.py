@@ -84,7 +84,7 @@ class _Run:
         learns = build.learns(recipe, weights)
         self.state = training.init_state(weights, stats, self.optimizer, learns=learns)
         self.block = build.make_block(recipe, self.state, self.optimizer)
-        self.predict = build.make_predict(recipe)
+        self.predict = build.make_predict(recipe, views=False)
         self.seed = as_seed(recipe.seed)
         self.loop_steps = min(recipe.steps_per_loop, self.steps)
         self.arrays = tf.constant(splits.train.images), tf.constant(splits.train.labels)
@@ -272,12 +272,16 @@ class _Run:
         if recipe.report == "best":
             epoch = checkpoint.restore(self.logdir / "checkpoints" / checkpoint.BEST, self.state)["epoch"]
         weights, stats = build.averaged_weights(recipe, self.state), self.state.stats
-        test = report(splits.test, self.predict(weights, stats, splits.test.images), build.make_loss(recipe))
+        predict, loss = build.make_predict(recipe), build.make_loss(recipe)
+        test = report(splits.test, predict(weights, stats, splits.test.images), loss)
+        validation = training.summarize(
+            predict(weights, stats, splits.validation.images), splits.validation.labels, loss=loss
+        )
         export(self.logdir, recipe, weights, stats, splits.class_names, epoch)
         history = [json.loads(line) for line in (self.logdir / "metrics.jsonl").read_text().splitlines()]
         rows = [row for row in history if row["epoch"] == epoch]
         result = {"epochs": meta["epoch"], "reported_epoch": epoch, "seconds": round(meta["total_seconds"], 1),
-                  "train": rows[-1]["train"], "validation": rows[-1]["validation"], "test": test}  # fmt: skip
+                  "train": rows[-1]["train"], "validation": validation, "test": test}  # fmt: skip
         plots.save_all(self.logdir / "plots", history, test["confusion"], splits.class_names)
         files.write_text(self.logdir / "result.json", json.dumps(result, indent=2) + "\n")
         print(f"test   loss {test['loss']:.4f} accuracy {test['accuracy']:.4f}  "

@@ -118,3 +118,16 @@ def transform(images, maps, *, fill="nearest"):
         fill_mode=fill.upper(),
     )
     return tf.ensure_shape(moved, images.shape)  # the operation forgets it
+
+
+def views(images, *, flip=False, shift=0):
+    """Returns each picture as it is, by its mirror image and by all moves of up to `shift` pixels, edges repeated.
+
+    To average a network's logits over. images: [N, H, W, C] -> [V * N, H, W, C], V = (1 + flip) (2 shift + 1)^2.
+    """
+    height, width = images.shape[1:3]
+    for _ in range(shift):
+        images = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")  # by one: the edge itself
+    moves = [(dy, dx) for dy in range(2 * shift + 1) for dx in range(2 * shift + 1)]
+    shown = [images[:, dy : dy + height, dx : dx + width] for dy, dx in moves]
+    return tf.concat(shown + [tf.reverse(view, [2]) for view in shown] * flip, axis=0)
