@@ -16,7 +16,7 @@ __all__ = ["export_weights", "import_keras_h5", "import_weights", "latest", "res
 BEST = "best.safetensors"
 
 
-def save(directory, state, meta, *, keep=3, best=False):
+def save(directory, state, meta=None, *, keep=3, best=False):
     """Writes the whole `state` durably and removes all but the newest `keep` checkpoints.
 
     Args:
@@ -30,8 +30,8 @@ def save(directory, state, meta, *, keep=3, best=False):
     path = directory / f"ckpt-{int(state.step):09d}.safetensors"
     tensors = _tensors(state)
     if best:
-        write(directory / BEST, tensors, meta)
-    write(path, tensors, meta)
+        write(directory / BEST, tensors, meta or {})
+    write(path, tensors, meta or {})
     for old in checkpoints(directory)[:-keep]:
         old.unlink(missing_ok=True)
     return path

@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,12 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfcore import build, checkpoint, files, metrics, optimizers, plots, recipes, run_dir, training, tree
 from tfcore.data import augment, batching
 from tfcore.init import as_seed, fold_in
-from tfcore.summaries import Board, config_text, flops, parameter_table
+from tfcore.journal import Journal
 
 
 class Result(NamedTuple):
@@ -98,8 +95,8 @@ class _Run:
         if done.exists() and json.loads(done.read_text())["epochs"] >= self._last_epoch():
             print(f"{self.logdir} is complete; --clean starts over, more --epochs go on")
             return _result(self.logdir)
-        self.board = Board(self.logdir)
-        self._introduce()
+        self.journal = Journal(self.recipe, self.logdir, self.steps)
+        self.journal.introduce(self.splits, self.state)
         with _stop_signals() as stop:
             while self.meta["epoch"] < self._last_epoch():
                 self._epoch(stop)
@@ -122,19 +119,6 @@ class _Run:
         run_dir.truncate(self.logdir / "metrics.jsonl", self.meta["epoch"])
         print(f"resumed from {path}: epoch {self.meta['epoch']} of {self.recipe.epochs}, step {int(self.state.step)}")
 
-    def _introduce(self):
-        """Prints and logs what is about to be trained, on what."""
-        recipe, splits, state = self.recipe, self.splits, self.state
-        sizes = ", ".join(f"{len(getattr(splits, part).labels):,} {part}" for part in ("train", "validation", "test"))
-        print(f"{splits.name}: {sizes} images of {len(splits.class_names)} classes")
-        forward = tf.function(functools.partial(build.make_forward(recipe), training=False))
-        example = tf.TensorSpec([recipe.batch_size, *splits.train.images.shape[1:]], splits.train.images.dtype)
-        concrete = forward.get_concrete_function(state.weights, state.stats, example)
-        print(parameter_table(state.weights, state.stats, flops(concrete)))
-        if not int(state.step):
-            self.board.graph(concrete)
-            self.board.text("configuration", config_text(recipes.to_dict(recipe)))
-
     def _epoch(self, stop):
         """Trains from the current position to the end of the epoch, then validates, logs and saves."""
         recipe, meta = self.recipe, self.meta
@@ -142,7 +126,7 @@ class _Run:
         order = batching.batch_indices(recipe.seed, epoch, n, batch_size)[: self.steps]
         draws = augment.draw(recipe.augment, recipe.seed, epoch, n)
         began = self.clock = time.perf_counter()
-        with self._bar() as bar:
+        with self.journal.bar(epoch, int(self.state.step) - epoch * self.steps) as bar:
             while (position := int(self.state.step) - epoch * self.steps) < self.steps:
                 taken = self._take_block(order[position : position + self.loop_steps], draws)
                 bar.update(taken * batch_size)
@@ -154,23 +138,6 @@ class _Run:
                 self._stop_if_asked(stop)
         self._end_of_epoch()
         self._stop_if_asked(stop)
-
-    def _label(self):
-        return f"epoch {self.meta['epoch'] + 1:>{len(str(self.recipe.epochs))}}/{self.recipe.epochs}"
-
-    def _bar(self):
-        """Returns a progress bar over the images of the epoch; it shows itself on a terminal only."""
-        size = self.recipe.batch_size
-        done = int(self.state.step) - self.meta["epoch"] * self.steps
-        return tqdm(
-            desc=self._label(),
-            total=self.steps * size,
-            initial=done * size,
-            unit=" images",
-            unit_scale=True,
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        )
 
     def _take_block(self, rows, draws):
         """Takes one step per row of indices; returns how many. Adds the metrics to the sums of the epoch."""
@@ -188,7 +155,7 @@ class _Run:
             sums[name] = sums.get(name, 0.0) + total
         means = {name: total / count for name, total in totals.items()}
         rate = float(optimizers.rate_at(self.rate, self.state.step - 1))
-        self.board.scalars("train", {**means, "learning_rate": rate}, int(self.state.step))
+        self.journal.block(means, rate, int(self.state.step))
         return taken
 
     def _explain(self, row, draws):
@@ -208,7 +175,7 @@ class _Run:
         if stop:
             self._count_time()
             path = checkpoint.save(self.logdir / "checkpoints", self.state, self.meta)
-            self.board.flush()
+            self.journal.flush()
             raise Stopped(stop[0], path)
 
     def _count_time(self):
@@ -219,7 +186,7 @@ class _Run:
 
     def _end_of_epoch(self):
         """Validates, decides what is best, logs, prints a line and saves."""
-        meta, label = self.meta, self._label()
+        meta = self.meta
         logits = self.predict(
             build.averaged_weights(self.recipe, self.state), self.state.stats, self.splits.validation.images
         )
@@ -237,24 +204,8 @@ class _Run:
         if best:
             meta["best"] = {"epoch": row["epoch"], **validation}
         self._count_time()
-        run_dir.append(self.logdir / "metrics.jsonl", row)
-        self._log(row, label)
+        self.journal.epoch(row, meta["total_seconds"], self._histograms() if self.histograms else None)
         checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=best)
-
-    def _log(self, row, label):
-        """Writes a row of metrics.jsonl to TensorBoard and to the console."""
-        self.board.scalars("train", {"images_per_second": row["images_per_second"]}, row["step"])
-        self.board.scalars("validation", row["validation"], row["step"])
-        if self.histograms:
-            self.board.histograms(self._histograms(), row["step"])
-        self.board.flush()
-        left = self.meta["total_seconds"] / row["epoch"] * (self.recipe.epochs - row["epoch"])
-        measures = [
-            f"{split} loss {row[split]['loss']:.4f} accuracy {row[split]['accuracy']:.4f}"
-            for split in ("train", "validation")
-        ]
-        speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,} images/s"
-        print(f"{label}  {'  '.join(measures)}  {speed}  left {tqdm.format_interval(left)}", flush=True)
 
     def _histograms(self):
         """Returns the weights, and the gradients of the first batch of the set."""

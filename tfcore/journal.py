@@ -1,0 +1,76 @@
+"""What a run says while it goes: lines on the console, rows in metrics.jsonl, curves in TensorBoard."""
+
+import functools
+import sys
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfcore import build, recipes, run_dir
+from tfcore.summaries import Board, config_text, flops, parameter_table
+
+
+class Journal:
+    """The console, metrics.jsonl and the event files of one run directory."""
+
+    def __init__(self, recipe, logdir, steps):
+        """`steps` is the number of steps in an epoch."""
+        self._recipe, self._logdir, self._steps = recipe, logdir, steps
+        self._board = Board(logdir)
+
+    def introduce(self, splits, state):
+        """Shows what is about to be trained, on what: the set, the table of parameters, the graph, the recipe."""
+        recipe = self._recipe
+        sizes = ", ".join(f"{len(getattr(splits, part).labels):,} {part}" for part in ("train", "validation", "test"))
+        print(f"{splits.name}: {sizes} images of {len(splits.class_names)} classes")
+        forward = tf.function(functools.partial(build.make_forward(recipe), training=False))
+        example = tf.TensorSpec([recipe.batch_size, *splits.train.images.shape[1:]], splits.train.images.dtype)
+        concrete = forward.get_concrete_function(state.weights, state.stats, example)
+        print(parameter_table(state.weights, state.stats, flops(concrete)))
+        if not int(state.step):
+            self._board.graph(concrete)
+            self._board.text("configuration", config_text(recipes.to_dict(recipe)))
+
+    def bar(self, epoch, done):
+        """Returns a progress bar over the images of an epoch, of which `done` steps are taken; for a terminal only."""
+        size = self._recipe.batch_size
+        return tqdm(
+            desc=self._label(epoch + 1),
+            total=self._steps * size,
+            initial=done * size,
+            unit=" images",
+            unit_scale=True,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def _label(self, epoch):
+        last = self._recipe.epochs
+        return f"epoch {epoch:>{len(str(last))}}/{last}"
+
+    def block(self, means, learning_rate, step):
+        """Notes the mean measures of a block of training steps."""
+        self._board.scalars("train", {**means, "learning_rate": learning_rate}, step)
+
+    def epoch(self, row, total_seconds, histograms=None):
+        """Notes a row of metrics.jsonl, and histograms of a tree of weights where there is one."""
+        run_dir.append(self._logdir / "metrics.jsonl", row)
+        self._board.scalars("train", {"images_per_second": row["images_per_second"]}, row["step"])
+        self._board.scalars("validation", row["validation"], row["step"])
+        if histograms:
+            self._board.histograms(histograms, row["step"])
+        self._board.flush()
+        left = total_seconds / row["epoch"] * (self._recipe.epochs - row["epoch"])
+        measures = [
+            f"{split} loss {row[split]['loss']:.4f} accuracy {row[split]['accuracy']:.4f}"
+            for split in ("train", "validation")
+        ]
+        speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,} images/s"
+        print(
+            f"{self._label(row['epoch'])}  {'  '.join(measures)}  {speed}  left {tqdm.format_interval(left)}",
+            flush=True,
+        )
+
+    def flush(self):
+        """Makes all that was written visible to TensorBoard."""
+        self._board.flush()
