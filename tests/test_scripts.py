@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tfcore import checkpoint
 from tfcore.data import load
+from tfcore.models import inception_v3
 
 ROOT = Path(__file__).parent.parent
 
@@ -123,3 +125,41 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, signum, status):
         again.returncode == 0
         and f"resumed from logs/mnist_perceptron/digits-jitFalse-seed0/checkpoints/ckpt-{step:09d}" in again.stdout
     )
+
+
+def test_convolutions_are_drawn(tmp_path):
+    done = call(tmp_path, "show_convolutions.py")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "convolutions.png").size[0] > 500
+
+
+def test_transfer_from_weights_to_prediction(tmp_path):
+    """InceptionV3 up to its first block, drawn weights, a folder of bright and dark pictures."""
+    config = inception_v3.Config(top=False, endpoint="mixed0", image_shape=(75, 75, 3))
+    checkpoint.export_weights(tmp_path / "trunk.safetensors", *inception_v3.init(0, config))
+    generator = np.random.default_rng(0)
+    for name, low in (("dark", 0), ("light", 150)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = generator.integers(low, low + 100, [40, 50, 3]).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    flags = ["--dataset=folder", "--data_dir=photos", "--image_size=75x75", "--endpoint=mixed0", "--hidden=16"]
+    flags += ["--weights=trunk.safetensors", "--batch_size=8", "--epochs=20", "--learning_rate=0.003"]
+    flags += ["--fine_tune_from=mixed0", "--fine_tune_epochs=1", "--logdir=run"]
+    done = subprocess.run(
+        command("train_transfer.py", *flags), cwd=tmp_path, capture_output=True, text=True,
+        env=environment(XDG_CACHE_HOME=str(tmp_path / "cache")),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "fine_tune" / "metrics.jsonl").exists()
+    found = call(tmp_path, "predict.py", "--run=run", "photos/dark/3.png", "photos/light/3.png")
+    assert re.findall(r"png  (\w+) ", found.stdout) == ["dark", "light"]
+
+
+def test_transfer_without_weights_says_what_to_put_where(tmp_path):
+    done = subprocess.run(
+        command("train_transfer.py", "--dataset=cats_vs_dogs"), cwd=tmp_path, capture_output=True, text=True,
+        env=environment(XDG_CACHE_HOME=str(tmp_path), http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9"),
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5" in done.stderr and "--weights" in done.stderr
