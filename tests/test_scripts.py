@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcore import checkpoint
+from tfcore import checkpoint, tree
 from tfcore.data import load
 from tfcore.models import inception_v3
 
@@ -163,3 +163,27 @@ def test_transfer_without_weights_says_what_to_put_where(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5" in done.stderr and "--weights" in done.stderr
+
+
+@pytest.mark.slow
+def test_killed_runs_end_with_the_bytes_of_an_unbroken_one(tmp_path):
+    """Kills as soon as an epoch is printed, which is while its checkpoint is written, and a little later."""
+    arguments = ["train_mlp.py", "--dataset=digits", "--epochs=12", "--jit=off", "--dropout=0.2", "--shift=0.1"]
+    for directory in ("whole", "killed"):
+        (tmp_path / directory).mkdir()
+    assert call(tmp_path / "whole", *arguments).returncode == 0
+    for lines in (1, 2, 1, 3):
+        child = subprocess.Popen(
+            command(*arguments), cwd=tmp_path / "killed", env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        epochs = (line for line in child.stdout if line.startswith("epoch"))
+        for _ in range(lines):
+            next(epochs)
+        child.kill()
+        child.wait()
+    assert call(tmp_path / "killed", *arguments).returncode == 0
+    exports = [sorted(tmp_path.glob(f"{d}/logs/*/*/export/weights.safetensors"))[0] for d in ("whole", "killed")]
+    assert exports[0].read_bytes() == exports[1].read_bytes()
+    checkpoints = [sorted(tmp_path.glob(f"{d}/logs/*/*/checkpoints/ckpt-*"))[-1] for d in ("whole", "killed")]
+    tensors = [tree.flatten(checkpoint.read(path)[0]) for path in checkpoints]
+    assert {p: v.tobytes() for p, v in tensors[0].items()} == {p: v.tobytes() for p, v in tensors[1].items()}

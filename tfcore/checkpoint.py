@@ -98,9 +98,9 @@ def import_weights(path):
 
 def write(path, tensors, meta):
     """Writes {name: array} and JSON values to a safetensors file, durably."""
-    text, names = json.dumps(meta, sort_keys=True), json.dumps(list(tensors))
-    with files.durable(path) as file:
-        file.write(to_bytes(tensors, metadata={"meta": text, "digest": _digest(tensors, text), "names": names}))
+    header = {"meta": meta, "names": list(tensors), "digest": _digest(tensors, meta)}
+    with files.durable(path) as file:  # one entry of metadata: safetensors writes several in any order
+        file.write(to_bytes(tensors, metadata={"tfcore": json.dumps(header)}))
 
 
 def read(path):
@@ -114,22 +114,22 @@ def read(path):
         raise FileNotFoundError(f"no file {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {})["tfcore"])
             stored = list(file.keys())  # safetensors sorts them; ours keep the order in which they were given
-            names = json.loads(header.get("names", "null")) or stored
-            if set(names) != set(stored):
+            if set(header["names"]) != set(stored):
                 raise ValueError("its names and its tensors differ")
-            tensors = {name: file.get_tensor(name) for name in names}
+            tensors = {name: file.get_tensor(name) for name in header["names"]}
+            meta, digest = header["meta"], header["digest"]
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
-    if header.get("digest") != _digest(tensors, header.get("meta", "")):
+    if digest != _digest(tensors, meta):
         raise ValueError(f"{path} is damaged: its content does not have the digest that was written with it")
-    return tree.unflatten(tensors), json.loads(header["meta"])
+    return tree.unflatten(tensors), meta
 
 
-def _digest(tensors, text):
-    """Returns the sha256 over names, dtypes, shapes and bytes of all tensors, and the text."""
-    digest = hashlib.sha256(text.encode())
+def _digest(tensors, meta):
+    """Returns the sha256 over names, dtypes, shapes and bytes of all tensors, and the JSON values."""
+    digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())

@@ -100,6 +100,7 @@ def forget(logdir):
 
 
 def append(path, row):
+    """Adds a JSON row to a file of lines, durably."""
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
         file.flush()
