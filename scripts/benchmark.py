@@ -86,7 +86,7 @@ def epochs(name, limit):
             seconds[side] += [taken] if number else []
     example = tf.TensorSpec([recipe.batch_size, *recipe.model.image_shape], tf.uint8)
     forward = tf.function(lambda x: build.make_forward(recipe)(weights, stats, x, training=False))
-    per_image = flops(forward.get_concrete_function(example))
+    per_image = flops(forward.get_concrete_function(example), recipe.batch_size)
     row = result(name, "an epoch", {s: statistics.median(t) for s, t in seconds.items()}, losses)
     row["spread"] = {side: [round(min(t), 3), round(max(t), 3)] for side, t in seconds.items()}
     row["images"] = count

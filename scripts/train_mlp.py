@@ -7,10 +7,12 @@ python scripts/train_mlp.py --recipe=fashion_perceptron
 
 from _command import FLAGS, changed_recipe, define_training_flags, start, train
 
-from tfcore.models import mlp
+from tfcore.models import mixer, mlp
 from tfcore.recipes import RECIPES
 
-define_training_flags("mnist_perceptron", [n for n, r in RECIPES.items() if isinstance(r.model, mlp.Config)])
+define_training_flags(
+    "mnist_perceptron", [n for n, r in RECIPES.items() if isinstance(r.model, mlp.Config | mixer.Config)]
+)
 
 
 def main(_):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfcore import tree
-from tfcore.models import cnn, mlp
+from tfcore.models import cnn, mixer, mlp
 
 PETS = (125, 94, 3)  # after a valid 3x3 convolution and a 2x2 pool 61 x 46, after two 29 x 22
 DEEP = {"blocks": ((64, 32), (32, 16), (16, 8)), "padding": "SAME", "hidden": (128,)}  # 28, 14, 7, 3
@@ -312,3 +312,45 @@ def test_a_config_is_a_frozen_value():
     assert mlp.Config() == mlp.Config() and hash(cnn.Config()) == hash(cnn.Config())
     with pytest.raises(AttributeError):
         cnn.Config().classes = 3
+
+
+def test_the_mixer_equals_its_definition_by_hand(rng):
+    config = mixer.Config((6, 4, 2), patch=2, channels=5, blocks=2, hidden=(3, 7), classes=4)
+    weights, stats = mixer.init(0, config)
+    stats = tree.map(lambda leaf: rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32), stats)
+    x = rng.normal(size=(3, 6, 4, 2)).astype(np.float32)
+    logits, _ = mixer.forward(config, weights, stats, x, training=False)
+
+    def affine(layer, y):
+        return y @ layer["w"].numpy() + layer["b"].numpy()
+
+    def norm(layer, moments, y):
+        y = (y - moments["mean"]) / np.sqrt(moments["variance"] + 1e-3)
+        return y * layer["scale"].numpy() + layer["offset"].numpy()
+
+    patches = [x[:, i : i + 2, j : j + 2].reshape(3, -1) for i in (0, 2, 4) for j in (0, 2)]
+    y = affine(weights["patches"], np.stack(patches, axis=1))  # 3 x 6 x 5
+    for name in ("block1", "block2"):
+        block = weights[name]
+        z = norm(block["norm1"], stats[name]["norm1"], y).transpose(0, 2, 1)
+        z = affine(block["over_patches2"], np.maximum(affine(block["over_patches1"], z), 0))
+        y = y + z.transpose(0, 2, 1)
+        z = norm(block["norm2"], stats[name]["norm2"], y)
+        y = y + affine(block["over_channels2"], np.maximum(affine(block["over_channels1"], z), 0))
+    np.testing.assert_allclose(logits, affine(weights["logits"], y.mean(axis=1)), rtol=1e-4, atol=1e-5)
+
+
+def test_the_mixer_has_no_convolution_and_learns_in_all_its_weights():
+    config = mixer.Config((8, 8, 1), channels=6, blocks=1, hidden=(4, 5), classes=3)
+    weights, stats = mixer.init(0, config)
+    forward = tf.function(lambda x: mixer.forward(config, weights, stats, x, training=True)[0])
+    graph = forward.get_concrete_function(tf.TensorSpec([2, 8, 8, 1])).graph
+    assert not [op.type for op in graph.get_operations() if "Conv" in op.type]
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(forward(tf.random.stateless_normal([2, 8, 8, 1], [0, 0])) ** 2)
+    assert all(g is not None for g in tree.leaves(tape.gradient(loss, weights)))
+
+
+def test_the_mixer_wants_whole_patches():
+    with pytest.raises(ValueError, match="patch=4 does not divide pictures of 28x30"):
+        mixer.init(0, mixer.Config((28, 30, 1)))

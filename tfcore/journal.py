@@ -26,7 +26,7 @@ class Journal:
         forward = tf.function(functools.partial(build.make_forward(recipe), training=False))
         example = tf.TensorSpec([recipe.batch_size, *splits.train.images.shape[1:]], splits.train.images.dtype)
         concrete = forward.get_concrete_function(state.weights, state.stats, example)
-        print(parameter_table(state.weights, state.stats, flops(concrete)))
+        print(parameter_table(state.weights, state.stats, flops(concrete, recipe.batch_size)))
         if not int(state.step):
             self._board.graph(concrete)
             self._board.text("configuration", config_text(recipes.to_dict(recipe)))

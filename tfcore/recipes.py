@@ -3,9 +3,9 @@
 import dataclasses
 
 from tfcore.data.augment import Augment
-from tfcore.models import cnn, inception_v3, mlp, transfer
+from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 
-MODELS = {"mlp": mlp, "cnn": cnn, "inception_v3": inception_v3, "transfer": transfer}
+MODELS = {"mlp": mlp, "mixer": mixer, "cnn": cnn, "inception_v3": inception_v3, "transfer": transfer}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recipe:
 
     name: str
     dataset: str
-    model: mlp.Config | cnn.Config | inception_v3.Config | transfer.Config
+    model: mlp.Config | mixer.Config | cnn.Config | inception_v3.Config | transfer.Config
     loss: str = "softmax_cross_entropy"
     label_smoothing: float = 0.0
     optimizer: str = "adam"
@@ -174,7 +174,7 @@ _our_training = {
 _mnist_best = dataclasses.replace(
     _mnist,
     name="mnist_perceptron_best",
-    epochs=100,
+    epochs=60,
     schedule="cosine",
     learning_rate=2e-3,
     ema_decay=0.999,
@@ -191,16 +191,18 @@ _fashion_cnn_best = dataclasses.replace(
     **_our_training,
 )
 _fashion_deep_best = dataclasses.replace(
-    _fashion_deep, name="fashion_deep_cnn_best", batch_size=64, **{**_our_training, "epochs": 18}
+    _fashion_deep, name="fashion_deep_cnn_best", batch_size=64, **{**_our_training, "epochs": 14}
 )
 _fashion_perceptron = Recipe(
     "fashion_perceptron",
     "fashion_mnist",
-    mlp.Config(hidden=(1024, 1024, 512), dropout=0.2),
+    mixer.Config(),
     batch_size=128,
-    epochs=40,
-    jit=True,
-    **{**_our_training, "learning_rate": 1e-3, "precision": "float32"},
+    epochs=16,
+    validation=1000,
+    scale=1 / (255 * 0.353),
+    offset=-0.286 / 0.353,
+    **{**_our_training, "learning_rate": 3e-3},
 )
 
 RECIPES = {

@@ -75,10 +75,10 @@ def config_text(config):
     return "```json\n" + json.dumps(config, indent=2) + "\n```"
 
 
-def flops(concrete):
-    """Returns the floating point operations per image of a traced forward pass: its convolutions and matrix products.
+def flops(concrete, batch_size):
+    """Returns the floating point operations per image of a forward pass: its convolutions and matrix products.
 
-    A multiplication and an addition count as two.
+    A multiplication and an addition count as two. concrete: traced for `batch_size` images.
     """
     total = 0
     for op in concrete.graph.get_operations():
@@ -86,7 +86,7 @@ def flops(concrete):
             kernel, output = op.inputs[1].shape, op.outputs[0].shape
             total += 2 * math.prod(kernel) * math.prod(output[1:3])
         elif op.type == "MatMul":
-            total += 2 * math.prod(op.inputs[0].shape[1:]) * op.outputs[0].shape[1]
+            total += 2 * math.prod(op.inputs[0].shape) * op.outputs[0].shape[1] // batch_size
     return total
 
 

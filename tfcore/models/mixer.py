@@ -1,0 +1,111 @@
+"""The MLP-Mixer (Tolstikhin et al., arXiv:2105.01601): dense layers only, along patches and along channels in turn.
+
+A picture is cut into patches; each becomes a row of channels by one dense layer that all patches share. A block adds
+to this matrix what a perceptron along its columns (over the patches) says, then one along its rows (over the channels).
+The end is the mean over the patches and a dense layer. Nothing slides over the picture: there is no convolution.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfcore.init import fold_in
+from tfcore.layers import batch_norm, batch_norm_init, dense, dense_init, dropout
+
+NORMS = ("norm1", "norm2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Patches of 4x4, 64 channels, 4 blocks unless told otherwise.
+
+    image_shape: (H, W, C) of a picture; H and W are multiples of `patch`.
+    patch: the side of a patch.
+    channels: the width of a patch's row.
+    blocks: how many.
+    hidden: the widths inside a block's two perceptrons, over patches and over channels.
+    classes: the width of the logits.
+    dropout: the drop probability before the logits.
+    init: the name of an initializer.
+    """
+
+    image_shape: tuple[int, int, int] = (28, 28, 1)
+    patch: int = 4
+    channels: int = 64
+    blocks: int = 4
+    hidden: tuple[int, int] = (64, 128)
+    classes: int = 10
+    dropout: float = 0.0
+    init: str = "lecun_normal"
+
+
+def init(seed, config):
+    """Draws the weights: patches, block1/over_patches1, ..., logits. Returns weights, stats.
+
+    Raises:
+      ValueError: the picture is not made of whole patches.
+    """
+    height, width, depth = config.image_shape
+    if height % config.patch or width % config.patch:
+        raise ValueError(f"patch={config.patch} does not divide pictures of {height}x{width}")
+    patches, channels = (height // config.patch) * (width // config.patch), config.channels
+    sizes = {"patches": (config.patch * config.patch * depth, channels)}
+    weights, stats = {}, {}
+    for i in range(1, config.blocks + 1):
+        over_patches, over_channels = config.hidden
+        sizes[f"block{i}/over_patches1"] = patches, over_patches
+        sizes[f"block{i}/over_patches2"] = over_patches, patches
+        sizes[f"block{i}/over_channels1"] = channels, over_channels
+        sizes[f"block{i}/over_channels2"] = over_channels, channels
+    sizes["logits"] = channels, config.classes
+    for path, (in_dim, out_dim) in sizes.items():
+        *block, name = path.split("/")
+        node = weights.setdefault(block[0], {}) if block else weights
+        node[name] = dense_init(fold_in(seed, path), in_dim, out_dim, init=config.init)
+    for i in range(1, config.blocks + 1):
+        norms = {norm: batch_norm_init(channels) for norm in NORMS}
+        weights[f"block{i}"] |= {norm: pair[0] for norm, pair in norms.items()}
+        stats[f"block{i}"] = {norm: pair[1] for norm, pair in norms.items()}
+    return weights, stats
+
+
+def forward(config, weights, stats, x, *, training, seed=None):
+    """Returns logits [N, classes] and the new stats.
+
+    Args:
+      weights, stats: as `init` returns them; variables, tensors or arrays.
+      x: [N, H, W, C] floating.
+      training: batch norm takes the batch's moments; with a `seed`, dropout is on.
+    """
+    x = _rows(weights["patches"], _patches(x, config.patch))  # N x P x channels
+    new_stats = {}
+    for i in range(1, config.blocks + 1):
+        x, new_stats[f"block{i}"] = _block(weights[f"block{i}"], stats[f"block{i}"], x, training=training)
+    x = tf.reduce_mean(x, axis=1)
+    mask = fold_in(seed, "logits") if training and seed is not None and config.dropout else None
+    return dense(weights["logits"], dropout(x, rate=config.dropout, seed=mask), name="logits"), new_stats
+
+
+def _block(weights, stats, x, *, training):
+    """x + perceptron over the patches, then x + perceptron over the channels. x: [N, P, channels]."""
+    y, moved1 = batch_norm(weights["norm1"], stats["norm1"], x, training=training)
+    y = tf.transpose(y, [0, 2, 1])
+    y = _rows(weights["over_patches2"], tf.nn.relu(_rows(weights["over_patches1"], y)))
+    x = x + tf.transpose(y, [0, 2, 1])
+    y, moved2 = batch_norm(weights["norm2"], stats["norm2"], x, training=training)
+    x = x + _rows(weights["over_channels2"], tf.nn.relu(_rows(weights["over_channels1"], y)))
+    return x, {"norm1": moved1, "norm2": moved2}
+
+
+def _rows(weights, x):
+    """`dense` on each row of x: [N, P, I] -> [N, P, O]."""
+    rows, out_dim = x.shape[1], weights["w"].shape[1]
+    return tf.reshape(dense(weights, tf.reshape(x, [-1, x.shape[2]])), [-1, rows, out_dim])
+
+
+def _patches(x, side):
+    """Cuts pictures into patches, row by row. x: [N, H, W, C] -> [N, H/side * W/side, side * side * C]."""
+    _, height, width, channels = x.shape
+    x = tf.reshape(x, [-1, height // side, side, width // side, side, channels])
+    x = tf.transpose(x, [0, 1, 3, 2, 4, 5])
+    return tf.reshape(x, [-1, (height // side) * (width // side), side * side * channels])
