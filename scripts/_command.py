@@ -182,6 +182,9 @@ def changed_recipe(recipe, model_changes):
         )
     except ValueError as error:
         raise usage_error(str(error)) from None
+    if "image_shape" in model:
+        model["image_size"] = FLAGS.image_size
+        del model["image_shape"]
     return recipe, {**given, **augment, **model, **jit}
 
 
