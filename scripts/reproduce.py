@@ -70,9 +70,13 @@ def row(name, seed, result):
 
 
 def commit():
-    """Returns the commit of this checkout, with a + when files differ from it."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    """Returns the commit of this checkout, with a + when the code differs from it."""
+    git = ["git", "-C", str(ROOT)]
+    name, changes = (
+        subprocess.run(git + arguments, capture_output=True, text=True, check=False).stdout.strip()
+        for arguments in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--", "tfcore", "scripts"])
+    )
+    return (name or "unknown") + ("+" if changes else "")
 
 
 def add_row(new):
