@@ -133,7 +133,7 @@ def keras_epochs(recipe, splits, weights):
     for variable, value in zip(model.trainable_variables, tree.leaves(weights)):
         variable.assign(value.numpy())
     model.compile(
-        keras.optimizers.Adam(recipe.learning_rate), keras.losses.SparseCategoricalCrossentropy(True), ["accuracy"]
+        keras.optimizers.Adam(recipe.learning_rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     x, y = splits.train.images.astype(np.float32) / 255, splits.train.labels
     return lambda: model.fit(x, y, batch_size=recipe.batch_size, epochs=1, verbose=0).history["loss"][0]
@@ -190,7 +190,7 @@ def keras_transfer(recipe, trunk):
     x = keras.layers.Flatten()(base.get_layer(recipe.model.trunk.endpoint).output)
     x = keras.layers.Dropout(0.2)(keras.layers.Dense(1024, "relu")(x))
     model = keras.Model(base.input, keras.layers.Dense(1, "sigmoid")(x))
-    model.compile(keras.optimizers.Adam(recipe.learning_rate), "binary_crossentropy", ["accuracy"])
+    model.compile(keras.optimizers.Adam(recipe.learning_rate), "binary_crossentropy", metrics=["accuracy"])
     return model.fit
 
 
