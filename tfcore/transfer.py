@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcore import build, checkpoint, files, run, training, tree
-from tfcore.data import augment, batching, datasets
+from tfcore.data import augment, datasets
 from tfcore.data.download import download
 from tfcore.init import fold_in
 from tfcore.models import inception_v3, transfer
@@ -73,17 +73,8 @@ def compute_features(recipe, weights, stats, images, *, cache=None):
     if path is None or not path.exists():
         if isinstance(config.trunk, inception_v3.Config):
             weights, stats = inception_v3.fold(weights, stats), {}
-        dtype = tf.as_dtype(recipe.precision)
-        weights = tree.map(lambda w: tf.cast(w, dtype), weights)
-
-        @tf.function
-        def forward(weights, stats, x):
-            x = batching.preprocess(x, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
-            y, _ = transfer.trunk_of(config).forward(config.trunk, weights, stats, x, training=False)
-            return tf.cast(y, tf.float32), {}
-
-        bound = lambda weights, stats, x, training: forward(weights, stats, x)  # noqa: E731
-        features = training.predict(bound, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
+        forward = tf.function(build.make_forward(dataclasses.replace(recipe, model=config.trunk)))
+        features = training.predict(forward, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
         if path is None:
             return features
         path.parent.mkdir(parents=True, exist_ok=True)
