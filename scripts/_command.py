@@ -40,7 +40,7 @@ with _quiet_stderr():
     tf.config.list_physical_devices()
 
 from tfcore import build, run, run_dir  # noqa: E402
-from tfcore.data import datasets  # noqa: E402
+from tfcore.data import datasets, pictures  # noqa: E402
 from tfcore.init import INITIALIZERS  # noqa: E402
 from tfcore.models import transfer  # noqa: E402
 
@@ -93,12 +93,14 @@ RECIPE_FLAGS = (
     ("epochs", flags.DEFINE_integer, "passes over the training examples"),
     ("label_smoothing", flags.DEFINE_float, "fraction of a target that is spread over the classes"),
     ("learning_rate", flags.DEFINE_float, "learning rate, at its peak"),
+    ("max_bad_fraction", flags.DEFINE_float, "how many pictures may be unusable, 0 to 1"),
     ("patience", flags.DEFINE_integer, "epochs without improvement before stopping, 0 for never"),
     ("seed", flags.DEFINE_integer, "seed of weights, order, dropout and augmentation"),
     ("steps_per_epoch", flags.DEFINE_integer, "steps in an epoch, 0 for all"),
     ("steps_per_loop", flags.DEFINE_integer, "steps in one call of the graph"),
     ("train_examples", flags.DEFINE_integer, "how many examples to train on, 0 for all"),
     ("validation", flags.DEFINE_integer, "training examples held out for validation"),
+    ("validation_steps", flags.DEFINE_integer, "batches of them looked at after each epoch, 0 for all"),
     ("view_shift", flags.DEFINE_integer, "test on the mean over all shifts by up to so many pixels"),
     ("warmup_epochs", flags.DEFINE_float, "epochs in which the learning rate rises"),
     ("weight_decay", flags.DEFINE_float, "weight decay of adamw, relative to the learning rate"),
@@ -108,6 +110,7 @@ RECIPE_CHOICES = (
     ("optimizer", ["adam", "adamw", "rmsprop", "momentum", "nesterov", "sgd"], "optimizer"),
     ("precision", ["float32", "bfloat16"], "of activations; weights and loss are float32"),
     ("report", ["last", "best"], "which epoch's weights are tested and exported"),
+    ("resize", list(pictures.RESIZES), "how pictures of other proportions are brought to --image_size"),
     ("schedule", ["constant", "cosine"], "learning rate over the run"),
 )
 AUGMENT_FLAGS = (

@@ -101,18 +101,14 @@ def our_epochs(recipe, train, weights, stats):
     weights, stats = tree.variables(weights), tree.variables(stats)
     state = training.init_state(weights, stats, optimizer)
     block = build.make_block(recipe, state, optimizer)
-    images, labels = tf.constant(train.images), tf.constant(train.labels)
     seed, k, n = as_seed(0), recipe.steps_per_loop, len(train.labels)
-    draws = augment.draw(recipe.augment, 0, 0, k * recipe.batch_size)
+    draws = tf.zeros([k, recipe.batch_size, 0])
     number = iter(range(10**6))
 
     def epoch():
-        order, total = batching.batch_indices(0, next(number), n, recipe.batch_size), 0.0
-        for i in range(0, len(order), k):
-            rows = order[i : i + k]
-            padded = np.concatenate([rows, np.repeat(rows[:1], k - len(rows), axis=0)])
-            total += float(block(images, labels, tf.constant(padded), draws, tf.constant(len(rows)), seed)["loss"])
-        return total / len(order)
+        order = batching.batch_indices(0, next(number), n, recipe.batch_size)
+        sums = [block(x, y, draws, tf.constant(count), seed) for count, _, x, y in batching.blocks(train, order, k)]
+        return sum(float(total["loss"]) for total in sums) / len(order)
 
     return epoch
 

@@ -25,12 +25,13 @@ def main(arguments):
     """Prints a line per picture; those that cannot be read are named at the end, and the exit status is 1."""
     if not arguments:
         raise usage_error("name pictures or folders of pictures after the flags")
-    recipe, weights, stats, class_names = run_dir.load_run(FLAGS.run)
+    recipe, weights, stats, facts = run_dir.load_run(FLAGS.run)
+    class_names = facts["class_names"]
     predict = build.make_predict(recipe)
     unusable = []
     for path in find_pictures(arguments):
         try:
-            image = read(path, recipe.model.image_shape)
+            image = read(path, recipe)
         except (OSError, ValueError) as error:
             unusable.append(f"{path}: {error}")
             continue
@@ -55,10 +56,10 @@ def find_pictures(arguments):
     return found
 
 
-def read(path, image_shape):
+def read(path, recipe):
     """Returns the picture as the network saw its training pictures, [H, W, C] uint8."""
-    *image_size, channels = image_shape
-    image = pictures.decode(path.read_bytes(), tuple(image_size), channels=channels)
+    *image_size, channels = recipe.model.image_shape
+    image = pictures.decode(path.read_bytes(), tuple(image_size), resize=recipe.resize, channels=channels)
     return 255 - image if FLAGS.invert else image
 
 

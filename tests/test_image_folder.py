@@ -371,7 +371,7 @@ def test_a_damaged_cache_is_built_again(tmp_path, damage):
     damage(directory)
     (directory / ".images.u8.1.tmp").write_bytes(b"what a killed process left")
     check(load(path, tmp_path / "cache"), list(contents()), [0] * 6 + [1] * 6)
-    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json"]
+    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json", "survey.json"]
 
 
 def test_killed_anywhere_while_building(tmp_path):
@@ -399,7 +399,7 @@ def test_killed_anywhere_while_building(tmp_path):
     np.testing.assert_array_equal(again.images, clean.images)
     assert again.names == clean.names
     (directory,) = directories(tmp_path / "cache")
-    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json"]
+    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json", "survey.json"]
 
 
 def test_two_builders_at_once(tmp_path):
@@ -416,7 +416,7 @@ def test_two_builders_at_once(tmp_path):
                 os._exit(status)
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
     (directory,) = directories(tmp_path / "cache")
-    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json"]
+    assert sorted(os.listdir(directory)) == [".lock", "images.u8", "manifest.json", "survey.json"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])

@@ -20,7 +20,7 @@ def pages(tmp_path, monkeypatch):
 
 def new_row(recipe, seed, accuracy):
     return {"recipe": recipe, "seed": seed, "test_accuracy": accuracy, "epochs": 3, "minutes": 1.5} | {
-        "machine": "a machine", "commit": "abc1234"
+        "validation_accuracy": 0.92, "machine": "a machine", "commit": "abc1234"
     }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def test_the_table_shows_mean_and_spread_beside_the_post(pages):
         reproduce.add_row(new_row("fashion_cnn", seed, accuracy))
     reproduce.write_table()
     text = reproduce.README.read_text()
-    assert "| `fashion_cnn` | 0.9006 | 0.893 | **0.9100** ± 0.0100 | 0, 1, 2 | 3 | 1.5 |" in text
+    assert "| `fashion_cnn` | 0.9006 | 0.893 | **0.9100** ± 0.0100 | 0.9200 | – | 0, 1, 2 | 3 | 1.5 |" in text
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "a machine" in text and "abc1234" in text
 

@@ -124,9 +124,9 @@ def test_the_same_call_again_changes_nothing_and_another_trunk_is_refused(tmp_pa
 
 def test_what_was_trained_predicts_from_its_directory(tmp_path, trunk, splits):
     result = transfer.train(RECIPE, tmp_path, trunk, splits)
-    recipe, weights, stats, names = run_dir.load_run(tmp_path)
+    recipe, weights, stats, facts = run_dir.load_run(tmp_path)
     logits = run.build.make_predict(recipe)(weights, stats, splits.test.images)
-    assert names == ("a", "b", "c")
+    assert facts["class_names"] == ["a", "b", "c"]
     assert training.summarize(logits, splits.test.labels)["loss"] == pytest.approx(result.test["loss"], rel=1e-5)
 
 

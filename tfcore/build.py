@@ -90,11 +90,12 @@ def make_predict(recipe, *, views=True):
     return functools.partial(training.predict, bound, preprocess=tf.convert_to_tensor, batch_size=size)
 
 
-def make_block(recipe, state, optimizer):
-    """Returns run_block(images, labels, indices, draws, count, seed) -> sums of the metrics over `count` steps.
+def make_block(recipe, state, optimizer, side=0):
+    """Returns run_block(images, labels, draws, count, seed) -> sums of the metrics over `count` steps.
 
-    It gathers the rows `indices` [k, batch_size] from arrays that live on the device as uint8, augments them as
-    `draws` say, and takes a step for each of the first `count` rows. With `recipe.jit` the loop is compiled.
+    images: [k, batch_size, H, W, C] as stored, labels: [k, batch_size], draws: [k, batch_size, 9]. It augments the
+    images as `draws` say, and takes a step for each of the first `count` rows. With `recipe.jit` the loop is compiled.
+    With `side` above 0 the images are made that small.
     """
     loss_fn = make_loss_fn(recipe)
 
@@ -102,17 +103,29 @@ def make_block(recipe, state, optimizer):
         return training.train_loop(state, block, count, seed, loss_fn=loss_fn, optimizer=optimizer)
 
     loop = tf.function(loop, jit_compile=True, autograph=False) if recipe.jit else loop
-    augments = recipe.augment.moves or recipe.augment.tones
 
-    def run_block(images, labels, indices, draws, count, seed):
-        rows = tf.reshape(indices, [-1])
-        x = tf.gather(images, rows)
-        if augments:
-            x = augment.apply(recipe.augment, x, draws)
-        x = tf.reshape(x, [*indices.shape, *images.shape[1:]])
-        return loop((x, tf.reshape(tf.gather(labels, rows), indices.shape)), count, seed)
+    def run_block(images, labels, draws, count, seed):
+        flat = tf.reshape(images, [-1, *images.shape[2:]])
+        flat = augmented(recipe, flat, tf.reshape(draws, [flat.shape[0], -1]), side)
+        return loop((tf.reshape(flat, [*labels.shape, *flat.shape[1:]]), labels), count, seed)
 
     return training.traced_once(run_block)
+
+
+def augmented(recipe, images, draws, side=0):
+    """Returns stored images [N, H, W, C] changed as `draws` [N, 9] say, made `side` small where it is above 0."""
+    if side or recipe.augment.changes:
+        return augment.apply(recipe.augment, images, draws, size=(side, side) if side else None)
+    return images
+
+
+def side_at(recipe, epoch):
+    """Returns the side of the training images in an epoch, 0 for their own."""
+    for side, epochs in recipe.progressive:
+        if epoch < epochs:
+            return side
+        epoch -= epochs
+    return 0
 
 
 def averaged_weights(recipe, state):
@@ -128,6 +141,8 @@ def load_data(recipe, data_dir=None):
         validation=recipe.validation,
         train_examples=recipe.train_examples,
         image_size=recipe.model.image_shape[:2],
+        resize=recipe.resize,
+        max_bad_fraction=recipe.max_bad_fraction,
         seed=recipe.seed,
     )
 

@@ -1,12 +1,14 @@
 """What a run says while it goes: lines on the console, rows in metrics.jsonl, curves in TensorBoard."""
 
 import functools
+import json
 import sys
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfcore import build, recipes, run_dir
+from tfcore import binary_plots, build, files, plots, recipes, run_dir
+from tfcore.data import augment
 from tfcore.summaries import Board, config_text, flops, parameter_table
 
 
@@ -23,6 +25,8 @@ class Journal:
         recipe = self._recipe
         sizes = ", ".join(f"{len(getattr(splits, part).labels):,} {part}" for part in ("train", "validation", "test"))
         print(f"{splits.name}: {sizes} images of {len(splits.class_names)} classes")
+        if splits.source:
+            self._introduce_pictures(splits.source)
         forward = tf.function(functools.partial(build.make_forward(recipe), training=False))
         example = tf.TensorSpec([recipe.batch_size, *splits.train.images.shape[1:]], splits.train.images.dtype)
         concrete = forward.get_concrete_function(state.weights, state.stats, example)
@@ -30,6 +34,21 @@ class Journal:
         if not int(state.step):
             self._board.graph(concrete)
             self._board.text("configuration", config_text(recipes.to_dict(recipe)))
+            if recipe.augment.changes:
+                n = len(splits.train.labels)
+                sheet = augment.examples(recipe.augment, recipe.seed, splits.train.images[:8], n)
+                self._board.image("augmented", binary_plots.contact_sheet(sheet), 0)
+
+    def _introduce_pictures(self, source):
+        """Prints and draws what was found in the files, and lists in bad_files.json those that could not be used."""
+        print(source.survey)
+        plots.save(self._logdir / "plots", {"survey": plots.survey(source.survey)})
+        rows = [{"file": name, "reason": reason} for name, reason in source.bad]
+        files.write_text(self._logdir / "bad_files.json", json.dumps(rows, indent=2) + "\n")
+        for row in rows[:3]:
+            print(f"left out {row['file']}: {row['reason']}")
+        if len(rows) > 3:
+            print(f"left out {len(rows) - 3} more: {self._logdir / 'bad_files.json'}")
 
     def bar(self, epoch, done):
         """Returns a progress bar over the images of an epoch, of which `done` steps are taken; for a terminal only."""
@@ -70,6 +89,11 @@ class Journal:
             f"{self._label(row['epoch'])}  {'  '.join(measures)}  {speed}  left {tqdm.format_interval(left)}",
             flush=True,
         )
+
+    def drawings(self, drawings, step):
+        """Notes {name: Matplotlib figure} in TensorBoard."""
+        for name, drawing in drawings.items():
+            self._board.image(name, binary_plots.to_pixels(drawing), step)
 
     def flush(self):
         """Makes all that was written visible to TensorBoard."""

@@ -137,19 +137,39 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
             f"{name}: x has shape {_shape(x)}, offset {_shape(offset)} wants {offset.shape[0]} channels",
         )
         if training:
-            wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-            mean, variance = tf.nn.moments(wide, list(range(x.shape.rank - 1)))
-            new_stats = {
+            y, mean, variance = _normalized(weights, x, epsilon)
+            return y, {
                 "mean": _moved(stats["mean"], mean, decay),
                 "variance": _moved(stats["variance"], variance, decay),
             }
-        else:
-            mean, variance, new_stats = stats["mean"], stats["variance"], stats
-        gain = tf.math.rsqrt(tf.cast(variance, mean.dtype) + epsilon)
-        if "scale" in weights:
-            gain = gain * tf.cast(weights["scale"], gain.dtype)
-        shift = tf.cast(offset, gain.dtype) - mean * gain
-        return tf.cast(tf.cast(x, gain.dtype) * gain + shift, x.dtype), new_stats
+        mean, variance = stats["mean"], stats["variance"]
+        gain, shift = _gain_and_shift(weights, mean, variance, epsilon)
+        return tf.cast(tf.cast(x, gain.dtype) * gain + shift, x.dtype), stats
+
+
+def _normalized(weights, x, epsilon):
+    """Returns x normalized by its own moments, scaled and moved, and these moments, [C]; the variance is biased."""
+    if x.shape.rank == 4 and x.dtype in (tf.float32, tf.bfloat16):  # one kernel: a third of the time
+        offset = tf.cast(weights["offset"], tf.float32)
+        scale = tf.cast(weights["scale"], tf.float32) if "scale" in weights else tf.ones_like(offset)
+        empty = tf.zeros([0])
+        y, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=scale, offset=offset, mean=empty, variance=empty, epsilon=epsilon, is_training=True
+        )
+        count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
+        return y, mean, unbiased * ((count - 1) / count)
+    wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+    mean, variance = tf.nn.moments(wide, list(range(x.shape.rank - 1)))
+    gain, shift = _gain_and_shift(weights, mean, variance, epsilon)
+    return tf.cast(wide * gain + shift, x.dtype), mean, variance
+
+
+def _gain_and_shift(weights, mean, variance, epsilon):
+    """Returns a, b of the normalization as x a + b, in the moments' dtype."""
+    gain = tf.math.rsqrt(tf.cast(variance, mean.dtype) + epsilon)
+    if "scale" in weights:
+        gain = gain * tf.cast(weights["scale"], gain.dtype)
+    return gain, tf.cast(weights["offset"], gain.dtype) - mean * gain
 
 
 def _moved(average, value, decay):

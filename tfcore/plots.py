@@ -5,17 +5,12 @@ from pathlib import Path
 import numpy as np
 
 
-def save_all(directory, history, confusion, class_names):
-    """Writes curves.png and confusion.png.
-
-    Args:
-      history: the rows of metrics.jsonl.
-      confusion: [C, C] counts, rows are the true classes.
-    """
+def save(directory, drawings):
+    """Writes each of {name: Matplotlib figure} as `directory`/name.png."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    _save(curves(history), directory / "curves.png")
-    _save(confusion_matrix(np.asarray(confusion), class_names), directory / "confusion.png")
+    for name, drawing in drawings.items():
+        drawing.savefig(directory / f"{name}.png")
 
 
 def figure(width, height, **options):
@@ -26,12 +21,8 @@ def figure(width, height, **options):
     return drawing, drawing.subplots(**options)
 
 
-def _save(drawing, path):
-    drawing.savefig(path)
-
-
 def curves(history):
-    """Draws loss and accuracy of training and validation over the epochs."""
+    """Draws loss and accuracy of training and validation over the epochs. history: the rows of metrics.jsonl."""
     drawing, axes = figure(10, 4, ncols=2)
     epochs = [row["epoch"] for row in history]
     for ax, name in zip(axes, ("loss", "accuracy")):
@@ -44,7 +35,7 @@ def curves(history):
 
 
 def confusion_matrix(confusion, class_names):
-    """Draws the counts; the shade is the fraction of the true class."""
+    """Draws the counts, [C, C], rows are the true classes; the shade is the fraction of the true class."""
     drawing, ax = figure(1.5 + 0.7 * len(class_names), 1.2 + 0.6 * len(class_names))
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -54,4 +45,16 @@ def confusion_matrix(confusion, class_names):
     ax.set_xticks(ticks, class_names, rotation=45, ha="right")
     ax.set_yticks(ticks, class_names)
     ax.set(xlabel="predicted", ylabel="true")
+    return drawing
+
+
+def survey(found):
+    """Draws the counts of the classes and the commonest sizes of an `image_folder.Survey`."""
+    drawing, axes = figure(10, 4, ncols=2)
+    sizes = list(found.sizes.items())[:12]
+    axes[0].bar(list(found.counts), list(found.counts.values()))
+    axes[0].set(ylabel="pictures")
+    axes[1].barh([f"{width} x {height}" for (width, height), _ in sizes], [count for _, count in sizes])
+    axes[1].set(xlabel="pictures", title="commonest sizes, width x height")
+    axes[1].invert_yaxis()
     return drawing

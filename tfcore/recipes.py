@@ -3,9 +3,16 @@
 import dataclasses
 
 from tfcore.data.augment import Augment
-from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
+from tfcore.models import cnn, inception_v3, mixer, mlp, resnet, transfer
 
-MODELS = {"mlp": mlp, "mixer": mixer, "cnn": cnn, "inception_v3": inception_v3, "transfer": transfer}
+MODELS = {
+    "mlp": mlp,
+    "mixer": mixer,
+    "cnn": cnn,
+    "resnet": resnet,
+    "inception_v3": inception_v3,
+    "transfer": transfer,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +30,16 @@ class Recipe:
     ema_decay: of the average of the weights, which then is what is evaluated; 0 keeps none.
     batch_size, epochs: one epoch is one pass; steps_per_epoch above 0 cuts it short.
     validation: how many training examples are held out.
+    validation_steps: batches of them that are looked at after each epoch, other ones each time; 0 for all.
     train_examples: how many of the rest to train on; 0 for all.
     patience: epochs without a better validation accuracy before the run stops; 0 never stops early.
     report: which weights are tested and exported, of the "last" epoch or of the "best" (validation accuracy).
+    resize: how pictures of other proportions are brought to the network's: "stretch", "crop" or "pad".
+    max_bad_fraction: of a set of pictures, how many may be unusable, 0 to 1.
     scale, offset: a stored pixel p, 0 .. 255, is read as p scale + offset.
     augment: the random changes of the training images.
+    progressive: (side, epochs) pairs: so many first epochs see training images made so small, which costs less; the
+      rest sees them as they are (Tan & Le, arXiv:2104.00298). For networks that take any size.
     view_flip, view_shift: test on the mean of the logits over the mirror image, and over all shifts by up to so many
       pixels; the validation of each epoch sees the picture alone.
     precision: "float32", or "bfloat16" for activations; weights and loss stay float32.
@@ -38,7 +50,7 @@ class Recipe:
 
     name: str
     dataset: str
-    model: mlp.Config | mixer.Config | cnn.Config | inception_v3.Config | transfer.Config
+    model: mlp.Config | mixer.Config | cnn.Config | resnet.Config | inception_v3.Config | transfer.Config
     loss: str = "softmax_cross_entropy"
     label_smoothing: float = 0.0
     optimizer: str = "adam"
@@ -51,13 +63,17 @@ class Recipe:
     batch_size: int = 64
     epochs: int = 10
     steps_per_epoch: int = 0
+    validation_steps: int = 0
     validation: int = 5000
     train_examples: int = 0
     patience: int = 0
     report: str = "last"
+    resize: str = "stretch"
+    max_bad_fraction: float = 0.05
     scale: float = 1 / 255
     offset: float = 0.0
     augment: Augment = Augment()
+    progressive: tuple[tuple[int, int], ...] = ()
     view_flip: bool = False
     view_shift: int = 0
     precision: str = "float32"
@@ -70,6 +86,7 @@ class Recipe:
         positive = ("batch_size", "epochs", "steps_per_loop", "learning_rate", "validation")
         for name in positive + (
             "steps_per_epoch",
+            "validation_steps",
             "patience",
             "clip_norm",
             "warmup_epochs",
@@ -79,7 +96,7 @@ class Recipe:
             value = getattr(self, name)
             if value < 0 or (name in positive and value == 0):
                 raise ValueError(f"--{name}={value} must be {'positive' if name in positive else 'at least 0'}")
-        for name in ("label_smoothing", "ema_decay"):
+        for name in ("label_smoothing", "ema_decay", "max_bad_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name}={getattr(self, name)} must be in [0, 1)")
         if self.weight_decay and self.optimizer != "adamw":
@@ -204,6 +221,112 @@ _fashion_perceptron = Recipe(
     offset=-0.286 / 0.353,
     **{**_our_training, "learning_rate": 3e-3},
 )
+_pets_perceptron = Recipe(
+    "pets_perceptron",
+    "cats_vs_dogs",
+    mlp.Config(image_shape=(125, 94, 3), hidden=(512,), init="glorot_uniform"),
+    loss="sigmoid_mse",
+    learning_rate=1e-5,
+    batch_size=32,
+    epochs=10,
+    validation=1024,
+    train_examples=4096,
+    scale=1.0,
+    steps_per_loop=32,
+)
+
+
+def _pets_cnn(filters, hidden, **changes):
+    """Returns a recipe of the first pets post: raw pixels and a learning rate that fits them."""
+    return dataclasses.replace(
+        _pets_perceptron,
+        **{
+            "name": f"pets_cnn{'_'.join(map(str, filters))}",
+            "model": cnn.Config(
+                image_shape=(125, 94, 3), blocks=tuple((f,) for f in filters), hidden=hidden, init="glorot_uniform"
+            ),
+            "loss": "sigmoid_cross_entropy",
+            "learning_rate": 1e-6,
+            "batch_size": 64,
+            "epochs": 15,
+            "steps_per_loop": 8,
+            **changes,
+        },
+    )
+
+
+_pets_cnn64_128 = _pets_cnn((64, 128), (512, 512))
+_pets_cnn150 = Recipe(
+    "pets_cnn150",
+    "cats_vs_dogs",
+    cnn.Config(image_shape=(150, 150, 3), blocks=((32,), (64,), (128,)), hidden=(128, 512), init="glorot_uniform"),
+    loss="sigmoid_cross_entropy",
+    batch_size=32,
+    epochs=15,
+    steps_per_epoch=100,
+    validation=1024,
+    validation_steps=50,
+    steps_per_loop=20,
+)
+_pets_training = {
+    "label_smoothing": 0.1,
+    "optimizer": "adamw",
+    "weight_decay": 0.1,
+    "schedule": "cosine",
+    "learning_rate": 2e-3,
+    "warmup_epochs": 3.0,
+    "ema_decay": 0.998,
+    "batch_size": 64,
+    "validation": 1024,
+    "validation_steps": 0,
+    "scale": 1 / 64,  # the pixels of photographs have mean 118 and standard deviation 66
+    "offset": -1.9,
+    "augment": Augment(
+        shift=0.1, zoom=0.25, rotation=12.0, shear=6.0, flip=True, brightness=0.1, contrast=0.2, fill="reflect"
+    ),
+    "view_flip": True,
+    "precision": "bfloat16",
+    "steps_per_loop": 8,
+}
+_pets_cnn64_128_best = dataclasses.replace(
+    _pets_cnn64_128,
+    name="pets_cnn64_128_best",
+    model=dataclasses.replace(_pets_cnn64_128.model, batch_norm=True, dropout=0.5, init="he_normal"),
+    **{**_pets_training, "epochs": 60, "learning_rate": 1e-3},
+)
+_pets_cnn150_best = dataclasses.replace(
+    _pets_cnn150,
+    name="pets_cnn150_best",
+    model=dataclasses.replace(_pets_cnn150.model, batch_norm=True, dropout=0.3, init="he_normal"),
+    steps_per_epoch=0,
+    **{**_pets_training, "epochs": 40},
+)
+_pets_best = Recipe(
+    "pets_best",
+    "cats_vs_dogs",
+    resnet.Config(stages=((48, 2), (96, 2), (192, 2), (384, 2)), dropout=0.2),
+    loss="sigmoid_cross_entropy",
+    progressive=((64, 24), (96, 32)),
+    **{**_pets_training, "epochs": 88},
+)
+_PETS = (
+    _pets_perceptron,
+    _pets_cnn((24,), (128, 128), batch_size=32, epochs=5),
+    _pets_cnn((48, 48), (256, 256), name="pets_cnn48"),
+    _pets_cnn((128, 128), (256, 256), name="pets_cnn128"),
+    _pets_cnn64_128,
+    _pets_cnn64_128_best,
+    _pets_cnn150,
+    dataclasses.replace(
+        _pets_cnn150, name="pets_cnn150_augmented", augment=Augment(shift=0.2, shear=0.2, zoom=0.2, fill="nearest")
+    ),
+    _pets_cnn150_best,
+    _pets_best,
+    dataclasses.replace(
+        _pets_cnn150_best, name="folder_cnn", dataset="folder", loss="softmax_cross_entropy", precision="float32"
+    ),
+    _pets_inception,
+)
 
 RECIPES = {
     recipe.name: recipe
@@ -215,6 +338,6 @@ RECIPES = {
         _fashion_deep,
         _fashion_deep_best,
         _fashion_perceptron,
-        _pets_inception,
+        *_PETS,
     )
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import signal
 import threading
@@ -12,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfcore import build, checkpoint, files, metrics, optimizers, plots, recipes, run_dir, training, tree
-from tfcore.data import augment, batching
+from tfcore import build, checkpoint, files, optimizers, plots, recipes, report, run_dir, training, tree
+from tfcore.data import augment, batching, datasets
 from tfcore.init import as_seed, fold_in
 from tfcore.journal import Journal
 
@@ -62,7 +63,7 @@ def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, split
         recipe = build.fit_to_data(dataclasses.replace(recipe, dataset=splits.name), splits)
         if clean:
             run_dir.forget(logdir)
-        run_dir.claim(logdir, recipe, splits.class_names, start)
+        run_dir.claim(logdir, recipe, splits, start)
         return _Run(recipe, logdir, splits, histograms, start).finish()
 
 
@@ -80,11 +81,11 @@ class _Run:
             tree.assign({"weights": weights, "stats": stats}, dict(zip(("weights", "stats"), start)))
         learns = build.learns(recipe, weights)
         self.state = training.init_state(weights, stats, self.optimizer, learns=learns)
-        self.block = build.make_block(recipe, self.state, self.optimizer)
+        self.block_at = functools.cache(functools.partial(build.make_block, recipe, self.state, self.optimizer))
         self.predict = build.make_predict(recipe, views=False)
         self.seed = as_seed(recipe.seed)
         self.loop_steps = min(recipe.steps_per_loop, self.steps)
-        self.arrays = tf.constant(splits.train.images), tf.constant(splits.train.labels)
+        self.no_draws = tf.zeros([self.loop_steps, recipe.batch_size, 0])
         self.meta = {"epoch": 0, "sums": {}, "seconds": 0.0, "total_seconds": 0.0, "stale": 0}
         self.meta["best"] = {"epoch": 0, "accuracy": -1.0}
 
@@ -123,45 +124,43 @@ class _Run:
         """Trains from the current position to the end of the epoch, then validates, logs and saves."""
         recipe, meta = self.recipe, self.meta
         n, epoch, batch_size = len(self.splits.train.labels), meta["epoch"], recipe.batch_size
-        order = batching.batch_indices(recipe.seed, epoch, n, batch_size)[: self.steps]
-        draws = augment.draw(recipe.augment, recipe.seed, epoch, n)
+        done = int(self.state.step) - epoch * self.steps
+        order = batching.batch_indices(recipe.seed, epoch, n, batch_size)[done : self.steps]
+        blocks = batching.blocks(self.splits.train, order, self.loop_steps)
+        random = recipe.augment.changes or recipe.progressive
+        draws = augment.draw(recipe.augment, recipe.seed, epoch, n) if random else None
         began = self.clock = time.perf_counter()
-        with self.journal.bar(epoch, int(self.state.step) - epoch * self.steps) as bar:
-            while (position := int(self.state.step) - epoch * self.steps) < self.steps:
-                taken = self._take_block(order[position : position + self.loop_steps], draws)
-                bar.update(taken * batch_size)
-                bar.set_postfix(
-                    {name: f"{meta['sums'][name] / (position + taken):.4f}" for name in ("loss", "accuracy")}
-                )
+        with self.journal.bar(epoch, done) as bar, contextlib.closing(blocks):
+            for count, rows, images, labels in blocks:
+                drawn = self.no_draws if draws is None else tf.gather(draws, rows)
+                self._take_block(count, images, labels, drawn)
+                done += count
+                bar.update(count * batch_size)
+                bar.set_postfix({name: f"{meta['sums'][name] / done:.4f}" for name in ("loss", "accuracy")})
                 meta["seconds"] += time.perf_counter() - began
                 began = time.perf_counter()
                 self._stop_if_asked(stop)
         self._end_of_epoch()
         self._stop_if_asked(stop)
 
-    def _take_block(self, rows, draws):
-        """Takes one step per row of indices; returns how many. Adds the metrics to the sums of the epoch."""
-        count, sums = len(rows), self.meta["sums"]
-        padded = np.concatenate([rows, np.repeat(rows[:1], self.loop_steps - count, axis=0)])
-        before = int(self.state.step)
-        totals = self.block(
-            *self.arrays, tf.constant(padded), tf.gather(draws, padded.reshape(-1)), tf.constant(count), self.seed
-        )
+    def _take_block(self, count, *block):
+        """Takes the first `count` steps of a block (images, labels, draws); adds the metrics to the epoch's sums."""
+        sums, before = self.meta["sums"], int(self.state.step)
+        run_block = self.block_at(build.side_at(self.recipe, self.meta["epoch"]))
+        totals = run_block(*block, tf.constant(count), self.seed)
         taken = int(self.state.step) - before
         if taken < count:
-            self._explain(rows[taken], tf.gather(draws, rows[taken]))
+            self._explain(*(part[taken] for part in block))
         totals = {name: float(total) for name, total in totals.items()}
         for name, total in totals.items():
             sums[name] = sums.get(name, 0.0) + total
         means = {name: total / count for name, total in totals.items()}
         rate = float(optimizers.rate_at(self.rate, self.state.step - 1))
         self.journal.block(means, rate, int(self.state.step))
-        return taken
 
-    def _explain(self, row, draws):
+    def _explain(self, images, labels, draws):
         """Raises FloatingPointError: takes the step that was not finite once more, eagerly, which names the weights."""
-        images, labels = (tf.gather(array, row) for array in self.arrays)
-        images = augment.apply(self.recipe.augment, images, draws)
+        images = build.augmented(self.recipe, images, draws, build.side_at(self.recipe, self.meta["epoch"]))
         loss_fn = build.make_loss_fn(self.recipe)
         kept = checkpoint.checkpoints(self.logdir / "checkpoints")
         where = f"the last good checkpoint is {kept[-1]}" if kept else "no epoch was finished"
@@ -186,11 +185,9 @@ class _Run:
 
     def _end_of_epoch(self):
         """Validates, decides what is best, logs, prints a line and saves."""
-        meta = self.meta
-        logits = self.predict(
-            build.averaged_weights(self.recipe, self.state), self.state.stats, self.splits.validation.images
-        )
-        validation = training.summarize(logits, self.splits.validation.labels, loss=build.make_loss(self.recipe))
+        meta, part = self.meta, self._validation_part()
+        logits = self.predict(build.averaged_weights(self.recipe, self.state), self.state.stats, part.images)
+        validation = report.measures(logits, part, self.splits.class_names, build.make_loss(self.recipe))
         row = {
             "epoch": meta["epoch"] + 1,
             "step": int(self.state.step),
@@ -205,12 +202,21 @@ class _Run:
             meta["best"] = {"epoch": row["epoch"], **validation}
         self._count_time()
         self.journal.epoch(row, meta["total_seconds"], self._histograms() if self.histograms else None)
+        self.journal.drawings(report.drawings(logits, part, self.splits.class_names), row["step"])
         checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=best)
+
+    def _validation_part(self):
+        """Returns what the epoch is validated on: all of the part, or `validation_steps` batches of it."""
+        part, recipe = self.splits.validation, self.recipe
+        count = recipe.validation_steps * recipe.batch_size
+        if not 0 < count < len(part.labels):
+            return part
+        rows = np.sort(batching.epoch_order(recipe.seed + 1, self.meta["epoch"], len(part.labels))[:count])
+        return datasets.Arrays(*(batching.take(array, rows) for array in part))
 
     def _histograms(self):
         """Returns the weights, and the gradients of the first batch of the set."""
-        rows = np.arange(self.recipe.batch_size)
-        images, labels = (tf.gather(array, rows) for array in self.arrays)
+        images, labels = (tf.constant(array[: self.recipe.batch_size]) for array in self.splits.train)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tree.leaves(self.state.trainable))
             loss, _ = build.make_loss_fn(self.recipe)(self.state.weights, self.state.stats, (images, labels), self.seed)
@@ -223,17 +229,22 @@ class _Run:
         if recipe.report == "best":
             epoch = checkpoint.restore(self.logdir / "checkpoints" / checkpoint.BEST, self.state)["epoch"]
         weights, stats = build.averaged_weights(recipe, self.state), self.state.stats
-        predict, loss = build.make_predict(recipe), build.make_loss(recipe)
-        test = report(splits.test, predict(weights, stats, splits.test.images), loss)
-        validation = training.summarize(
-            predict(weights, stats, splits.validation.images), splits.validation.labels, loss=loss
+        predict, loss, classes = build.make_predict(recipe), build.make_loss(recipe), splits.class_names
+        logits = predict(weights, stats, splits.test.images)
+        test = report.report(logits, splits.test, classes, loss)
+        validation = report.measures(
+            predict(weights, stats, splits.validation.images), splits.validation, classes, loss
         )
-        export(self.logdir, recipe, weights, stats, splits.class_names, epoch)
+        export(self.logdir, recipe, weights, stats, splits, epoch)
         history = [json.loads(line) for line in (self.logdir / "metrics.jsonl").read_text().splitlines()]
         rows = [row for row in history if row["epoch"] == epoch]
         result = {"epochs": meta["epoch"], "reported_epoch": epoch, "seconds": round(meta["total_seconds"], 1),
                   "train": rows[-1]["train"], "validation": validation, "test": test}  # fmt: skip
-        plots.save_all(self.logdir / "plots", history, test["confusion"], splits.class_names)
+        plots.save(self.logdir / "plots", {
+            "curves": plots.curves(history),
+            "confusion": plots.confusion_matrix(np.asarray(test["confusion"]), classes),
+            **report.drawings(logits, splits.test, classes),
+        })  # fmt: skip
         files.write_text(self.logdir / "result.json", json.dumps(result, indent=2) + "\n")
         print(f"test   loss {test['loss']:.4f} accuracy {test['accuracy']:.4f}  "
               f"({len(splits.test.labels):,} images, weights of epoch {epoch})")  # fmt: skip
@@ -241,26 +252,16 @@ class _Run:
         print(f"watch  tensorboard --logdir {self.logdir}")
 
 
-def export(logdir, recipe, weights, stats, class_names, epoch):
-    """Writes `logdir`/export/weights.safetensors: all that evaluation and prediction need, in one file."""
+def export(logdir, recipe, weights, stats, splits, epoch):
+    """Writes `logdir`/export/weights.safetensors: all that evaluation and prediction need, in one file.
+
+    Of a set of pictures it holds the hash, so that evaluation knows the pictures that were trained on.
+    """
     directory = Path(logdir) / "export"
     directory.mkdir(parents=True, exist_ok=True)
-    facts = {"recipe": recipes.to_dict(recipe), "class_names": list(class_names), "epoch": epoch}
+    facts = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "epoch": epoch}
+    facts |= {"content": splits.source.content} if splits.source else {}
     checkpoint.export_weights(directory / "weights.safetensors", weights, stats, metadata=facts)
-
-
-def report(part, logits, loss=None):
-    """Returns all measures of logits for `part`: loss, accuracy, top 3, and per class precision, recall, confusion."""
-    classes = max(logits.shape[-1], 2)
-    confusion = metrics.confusion_matrix(part.labels, metrics.predicted(logits), classes)
-    precision, recall = metrics.precision_recall(confusion)
-    return {
-        **training.summarize(logits, part.labels, loss=loss),
-        **({"top_3": metrics.top_k(logits, part.labels, 3)} if classes > 3 else {}),
-        "precision": [round(float(p), 4) for p in precision],
-        "recall": [round(float(r), 4) for r in recall],
-        "confusion": confusion.tolist(),
-    }
 
 
 def _result(logdir):

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from tfcore import checkpoint, files, recipes, tree
 
-MAY_CHANGE = ("epochs", "steps_per_loop", "patience")  # on resuming: they do not alter the steps already taken
+# On resuming: they do not alter the steps already taken.
+MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")
 
 
 def create(logdir):
@@ -50,14 +51,16 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def claim(logdir, recipe, class_names, start=None):
+def claim(logdir, recipe, splits, start=None):
     """Writes config.json and environment.json, or refuses a directory whose run has another recipe."""
     config, place = logdir / "config.json", logdir / "environment.json"
-    now = {"recipe": recipes.to_dict(recipe), "class_names": list(class_names), "start": _digest(start)}
+    now = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "start": _digest(start)}
+    now |= {"content": splits.source.content} if splits.source else {}
     if config.exists():
         before = json.loads(config.read_text())
         differences = _differences(before["recipe"], now["recipe"])
         differences += ["it started from other weights"] if before.get("start") != now["start"] else []
+        differences += ["it has other pictures"] if before.get("content") != now.get("content") else []
         if differences:
             raise ValueError(
                 f"{logdir} holds a run with other settings: {'; '.join(differences)}. "
@@ -95,7 +98,7 @@ def forget(logdir):
     """Removes what a run wrote, and nothing else."""
     for name in ("checkpoints", "plots", "export", "train", "validation"):
         shutil.rmtree(logdir / name, ignore_errors=True)
-    for name in ("config.json", "environment.json", "metrics.jsonl", "result.json"):
+    for name in ("config.json", "environment.json", "metrics.jsonl", "result.json", "bad_files.json"):
         (logdir / name).unlink(missing_ok=True)
 
 
@@ -120,7 +123,9 @@ def truncate(path, epoch):
 
 
 def load_run(run_dir):
-    """Returns recipe, weights, stats and class names of a run: its export, or its newest checkpoint while it trains.
+    """Returns recipe, weights, stats and facts of a run: its export, or its newest checkpoint while it trains.
+
+    The facts are "class_names", and for a set of pictures "content", its hash.
 
     Raises:
       ValueError, OSError: `run_dir` holds no run, or a broken one.
@@ -129,7 +134,7 @@ def load_run(run_dir):
     exported = run_dir / "export" / "weights.safetensors"
     if exported.exists():
         weights, stats, facts = checkpoint.import_weights(exported)
-        return recipes.from_dict(facts["recipe"]), weights, stats, tuple(facts["class_names"])
+        return recipes.from_dict(facts.pop("recipe")), weights, stats, facts
     config = run_dir / "config.json"
     path = checkpoint.latest(run_dir / "checkpoints")
     if path is None or not config.exists():
@@ -140,4 +145,4 @@ def load_run(run_dir):
     weights = tensors["weights"]
     if recipe.ema_decay:
         weights = tree.merge(weights, tensors["slots"]["average"])
-    return recipe, weights, tensors.get("stats", {}), tuple(values["class_names"])
+    return recipe, weights, tensors.get("stats", {}), values

@@ -88,7 +88,9 @@ def _features_key(recipe, weights, stats, images):
     digest = hashlib.sha256(json.dumps([recipe.scale, recipe.offset, recipe.precision, tf.__version__]).encode())
     for path, leaf in {**tree.flatten({"w": weights}), **tree.flatten({"s": stats})}.items():
         digest.update(path.encode() + np.asarray(leaf).tobytes())
-    digest.update(str(images.shape).encode() + np.ascontiguousarray(images).data)
+    digest.update(str(images.shape).encode())
+    for start in range(0, len(images), 500):
+        digest.update(np.ascontiguousarray(images[start : start + 500]).data)
     return digest.hexdigest()[:40]
 
 
@@ -99,7 +101,7 @@ def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
     would draw them; otherwise `copies` is not used.
     """
     images, labels = splits.train
-    if recipe.augment.moves or recipe.augment.tones:
+    if recipe.augment.changes:
         variants = [_augmented(recipe, images, epoch) for epoch in range(copies)]
         images, labels = np.concatenate(variants), np.concatenate([labels] * copies)
     parts = [datasets.Arrays(images, labels), splits.validation, splits.test]
@@ -107,7 +109,7 @@ def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
         datasets.Arrays(compute_features(recipe, weights, stats, part.images, cache=cache), part.labels)
         for part in parts
     ]
-    return datasets.Splits(*parts, splits.class_names, splits.name)
+    return datasets.Splits(*parts, splits.class_names, splits.name, splits.source)
 
 
 def _augmented(recipe, images, epoch):
@@ -152,7 +154,7 @@ def train(recipe, logdir, trunk, splits, *, copies=1, cache=None, fine_tune=None
         recipe = build.fit_to_data(fine_tune, splits)
         result = run.train(recipe, logdir / "fine_tune", splits=splits, start=(weights, stats), clean=clean)
         weights = checkpoint.import_weights(_export(result))[0]
-    run.export(logdir, recipe, weights, stats, splits.class_names, result.epochs)
+    run.export(logdir, recipe, weights, stats, splits, result.epochs)
     return result
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from tfcore.init import fold_in
@@ -51,6 +52,11 @@ class Augment:
             raise ValueError(f"augmentation fill={self.fill!r} is not one of {', '.join(FILLS)}")
 
     @property
+    def changes(self):
+        """True when images change at all."""
+        return self.moves or self.tones
+
+    @property
     def moves(self):
         """True when pixels change place."""
         return any((self.shift, self.shear, self.zoom, self.rotation, self.flip))
@@ -66,7 +72,17 @@ def draw(config, seed, epoch, n):
     return tf.random.stateless_uniform([n, 9], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
 
 
-def affine(config, draws, height, width):
+def examples(config, seed, images, n, *, epochs=7):
+    """Returns each image as it is and as the first epochs show it: [N, 1 + epochs, H, W, C] uint8 in NumPy.
+
+    images: the first N of the n training images.
+    """
+    count = len(images)
+    shown = [apply(config, images, draw(config, seed, epoch, n)[:count]).numpy() for epoch in range(epochs)]
+    return np.stack([images, *shown], axis=1)
+
+
+def affine(config, draws, height, width, size=None):
     """Returns the maps from output to input pixels: (x, y) -> (a0 x + a1 y + a2, b0 x + b1 y + b2).
 
     input - centre = flip · zoom · rotation · shear · (output - centre - shift): seen from the image, it is flipped,
@@ -74,6 +90,8 @@ def affine(config, draws, height, width):
 
     Args:
       draws: [N, 9] as `draw` makes them.
+      height, width: of the image.
+      size: (height, width) of the output, where it is another.
     Returns: [N, 8] float32: a0, a1, a2, b0, b1, b2, 0, 0.
     """
     dx, dy, shear, zoom_x, zoom_y, turn, mirror, _, _ = tf.unstack(draws, axis=1)
@@ -85,18 +103,24 @@ def affine(config, draws, height, width):
     dx, dy = config.shift * width * dx, config.shift * height * dy
     if config.whole_pixels:
         dx, dy = tf.round(dx), tf.round(dy)
+    out_height, out_width = size or (height, width)
+    sx, sy = width / out_width, height / out_height
+    a0, a1, b0, b1 = a0 * sx, a1 * sy, b0 * sx, b1 * sy
     cx, cy = (width - 1) / 2, (height - 1) / 2
-    ox, oy = cx + dx, cy + dy  # the output point that shows the centre
+    ox, oy = (out_width - 1) / 2 + dx / sx, (out_height - 1) / 2 + dy / sy  # the output point that shows the centre
     zero = tf.zeros_like(dx)
     return tf.stack([a0, a1, cx - a0 * ox - a1 * oy, b0, b1, cy - b0 * ox - b1 * oy, zero, zero], axis=1)
 
 
-def apply(config, images, draws):
-    """Returns the images changed as drawn. images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H, W, C] uint8."""
+def apply(config, images, draws, *, size=None):
+    """Returns the images changed as drawn, and brought to `size` (height, width) by the same map where it is given.
+
+    images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H', W', C] uint8.
+    """
     x = tf.cast(images, tf.float32)
-    if config.moves:
+    if config.moves or size:
         height, width = images.shape[1:3]
-        x = transform(x, affine(config, draws, height, width), fill=config.fill)
+        x = transform(x, affine(config, draws, height, width, size), fill=config.fill, size=size)
     if config.tones:
         brightness, contrast = (tf.reshape(draws[:, i], [-1, 1, 1, 1]) for i in (7, 8))
         mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
@@ -104,20 +128,22 @@ def apply(config, images, draws):
     return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
 
 
-def transform(images, maps, *, fill="nearest"):
-    """Resamples each image along its map, bilinearly. images: [N, H, W, C] float32, maps: [N, 8] -> [N, H, W, C].
+def transform(images, maps, *, fill="nearest", size=None):
+    """Resamples each image along its map, bilinearly. images: [N, H, W, C] float32, maps: [N, 8] -> [N, H', W', C].
+
+    H', W' are `size`, or those of the images.
 
     Not under XLA: its CPU compiler lacks this operation.
     """
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=maps,
-        output_shape=tf.shape(images)[1:3],
+        output_shape=size or tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode=fill.upper(),
     )
-    return tf.ensure_shape(moved, images.shape)  # the operation forgets it
+    return tf.ensure_shape(moved, [images.shape[0], *(size or images.shape[1:3]), images.shape[3]])  # it forgets it
 
 
 def views(images, *, flip=False, shift=0):

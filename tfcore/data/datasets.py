@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcore.data.batching import epoch_order
+from tfcore.data.batching import epoch_order, take
 from tfcore.data.download import download
 from tfcore.data.idx import read_idx
-from tfcore.data.image_folder import load_folder
+from tfcore.data.image_folder import Survey, load_folder
 
-NAMES = ("auto", "mnist", "fashion_mnist", "digits", "cats_vs_dogs", "folder")
+PICTURES = ("cats_vs_dogs", "folder")
+NAMES = ("auto", "mnist", "fashion_mnist", "digits", *PICTURES)
 
 FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -56,24 +57,43 @@ MAX_HELD_OUT = 1024  # test pictures of a set of pictures that has no test part 
 
 
 class Arrays(NamedTuple):
-    """images: [N, H, W, C] uint8; labels: [N] int32."""
+    """images: [N, H, W, C] uint8, an array or `batching.Rows` of one on disk; labels: [N] int32."""
 
     images: np.ndarray
     labels: np.ndarray
 
 
+class Source(NamedTuple):
+    """The files that a set of pictures was made of. bad: (name, reason) of each that could not be used; survey: of
+    what was found; content: a hash of all bytes."""
+
+    bad: list[tuple[str, str]]
+    survey: Survey
+    content: str
+
+
 class Splits(NamedTuple):
-    """Three parts of one set, and the name of each class. `name` is the set that was read, never "auto"."""
+    """Three parts of one set, and the name of each class. `name` is the set that was read, never "auto"; `source` is
+    there for sets of pictures."""
 
     train: Arrays
     validation: Arrays
     test: Arrays
     class_names: tuple[str, ...]
     name: str
+    source: Source | None = None
 
 
 def load(
-    name, data_dir=None, *, validation=5000, seed=0, train_examples=0, image_size=(150, 150), max_bad_fraction=0.05
+    name,
+    data_dir=None,
+    *,
+    validation=5000,
+    seed=0,
+    train_examples=0,
+    image_size=(150, 150),
+    resize="stretch",
+    max_bad_fraction=0.05,
 ):
     """Loads a set and splits `validation` examples off its training part.
 
@@ -84,7 +104,7 @@ def load(
       data_dir: where `name`'s files are; None looks into $TFCORE_DATA_DIR, then into the user's cache, and
         downloads into the cache.
       train_examples: how many of the rest to train on, chosen by `seed`; 0 for all.
-      image_size, max_bad_fraction: as in `load_folder`, for pictures of various sizes.
+      image_size, resize, max_bad_fraction: as in `load_folder`, for pictures of various sizes.
       validation: how many training examples to hold out, at most a sixth of them; the choice is a function of `seed`.
     Raises:
       ValueError: no set has this name, or a file is not what it should be.
@@ -94,11 +114,14 @@ def load(
         raise ValueError(f"validation={validation} examples to hold out: it must not be negative")
     if name not in NAMES:
         raise ValueError(f"--dataset={name} is not one of {', '.join(NAMES)}")
-    name = resolve(name, data_dir)
+    name, source = resolve(name, data_dir), None
     if name == "digits":
         train, test, classes = _load_digits()
-    elif name in ("cats_vs_dogs", "folder"):
-        train, test, classes = _load_pictures(name, data_dir, image_size, max_bad_fraction)
+    elif name in PICTURES:
+        everything, classes, source = load_pictures(
+            name, data_dir, image_size=image_size, resize=resize, max_bad_fraction=max_bad_fraction
+        )
+        train, test = split(everything, min(MAX_HELD_OUT, len(everything.labels) // 6), seed=0)
     else:
         classes = SOURCES[name][1]
         files = find_files(name, data_dir)
@@ -106,14 +129,14 @@ def load(
     train, held_out = split(train, min(validation, len(train.labels) // 6), seed)
     if 0 < train_examples < len(train.labels):
         _, train = split(train, train_examples, seed)
-    return Splits(train, held_out, test, classes, name)
+    return Splits(train, held_out, test, classes, name, source)
 
 
 def split(arrays, count, seed):
     """Returns the rest, and `count` examples chosen by `seed`."""
     order = epoch_order(seed, 0x5EED, len(arrays.labels))  # an epoch number that no run reaches
     held_out, rest = np.sort(order[:count]), np.sort(order[count:])
-    return Arrays(*(a[rest] for a in arrays)), Arrays(*(a[held_out] for a in arrays))
+    return Arrays(*(take(a, rest) for a in arrays)), Arrays(*(take(a, held_out) for a in arrays))
 
 
 def cache_dir():
@@ -170,6 +193,8 @@ def find_pictures(name, data_dir=None):
     for path in (place / sub / file for place in places for sub in (name, ".") for file in names):
         if path.exists():
             return path
+    if data_dir and (places[0].is_file() or (places[0] / "Cat").is_dir()):
+        return places[0]
     if data_dir:
         raise FileNotFoundError(f"no {' or '.join(names)} in {places[0]}: put it there, or leave --data_dir out")
     path = places[-1] / name / Path(url).name
@@ -215,19 +240,22 @@ def _load_part(name, part, files):
     return Arrays(images[..., np.newaxis], labels.astype(np.int32))
 
 
-def _load_pictures(name, data_dir, image_size, max_bad_fraction):
-    """Returns the training part, the test part (a sixth, at most MAX_HELD_OUT, always the same) and the classes."""
-    path = find_pictures(name, data_dir)
-    cache = cache_dir() / "pictures"
-    folder = load_folder(path, image_size=image_size, max_bad_fraction=max_bad_fraction, cache_dir=cache)
-    if folder.bad:
-        some = ", ".join(f"{name} ({reason})" for name, reason in folder.bad[:3])
-        print(f"{len(folder.bad)} unusable pictures left out: {some}{', …' if len(folder.bad) > 3 else ''}")
+def load_pictures(name, data_dir=None, *, image_size=(150, 150), resize="stretch", max_bad_fraction=0.05):
+    """Returns all pictures of "cats_vs_dogs" (cat is class 1) or of a "folder" as Arrays, the class names, the Source.
+
+    Arguments and errors are those of `load`.
+    """
+    folder = load_folder(
+        find_pictures(name, data_dir),
+        image_size=image_size,
+        resize=resize,
+        max_bad_fraction=max_bad_fraction,
+        cache_dir=cache_dir() / "pictures",
+    )
     labels, classes = folder.labels, folder.class_names
     if name == "cats_vs_dogs" and classes == ("Cat", "Dog"):
         labels, classes = 1 - labels, ("Dog", "Cat")
-    train, test = split(Arrays(folder.images, labels), min(MAX_HELD_OUT, len(labels) // 6), seed=0)
-    return train, test, classes
+    return Arrays(folder.images, labels), classes, Source(folder.bad, folder.survey, folder.content)
 
 
 def _load_digits():

@@ -1,6 +1,7 @@
 """Folders and zips of CLASS/picture.jpg: what is in them, and all their pictures as one uint8 array on disk."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from tfcore.data import image_cache, pictures, zips
 from tfcore.data.zips import ZipPlace
+from tfcore.files import write_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 MAX_BYTES = 1 << 27  # of one file; the largest picture that pictures.decode accepts needs less, bitmaps aside
@@ -42,17 +44,6 @@ class Entry(NamedTuple):
     place: FilePlace | ZipPlace
 
 
-class Folder(NamedTuple):
-    """images: [N, H, W, C] uint8, a read-only np.memmap; labels: [N] int32; names: of the N pictures, "CLASS/file";
-    bad: (name, reason) of each picture that could not be used."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
-    names: list[str]
-    bad: list[tuple[str, str]]
-
-
 @dataclasses.dataclass(frozen=True)
 class Survey:
     """counts: pictures per class; bytes: of all of them; sizes: {(width, height): how many}, the commonest first;
@@ -70,6 +61,20 @@ class Survey:
             (width, height), count = next(iter(self.sizes.items()))
             text += f", most common size {width} x {height} ({count:,})"
         return text + (f", {self.unreadable:,} unreadable" if self.unreadable else "")
+
+
+class Folder(NamedTuple):
+    """images: [N, H, W, C] uint8, a read-only np.memmap; labels: [N] int32; names: of the N pictures, "CLASS/file";
+    bad: (name, reason) of each picture that could not be used; survey: of all that was found; content: a hash of
+    the bytes of all the pictures, whatever they are called."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    names: list[str]
+    bad: list[tuple[str, str]]
+    survey: Survey
+    content: str
 
 
 def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fraction=0.05, cache_dir, progress=True):
@@ -98,7 +103,9 @@ def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fract
 
     images, labels, names, bad = image_cache.load(directory, names, labels, (*image_size, channels), read_all)
     _check_bad(path, labels, class_names, len(entries), bad, max_bad_fraction)
-    return Folder(images, labels, class_names, names, bad)
+    found = _kept_survey(directory / "survey.json", entries)
+    content = hashlib.sha256(json.dumps(sorted(contents)).encode()).hexdigest()
+    return Folder(images, labels, class_names, names, bad, found, content)
 
 
 def scan(path):
@@ -206,6 +213,18 @@ def survey(entries):
             unreadable += 1
     counts = Counter(e.name.split("/")[0] for e in entries)
     return Survey(dict(counts), sum(e.size for e in entries), dict(sizes.most_common()), unreadable)
+
+
+def _kept_survey(path, entries):
+    """Returns the survey of `entries` from `path`; makes it, and leaves it there, where it is missing."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(path.read_bytes())
+        return Survey(**{**kept, "sizes": {(width, height): count for width, height, count in kept["sizes"]}})
+    found = survey(entries)
+    sizes = [[*size, count] for size, count in found.sizes.items()]
+    with contextlib.suppress(OSError):  # without it the next start is only slower
+        write_text(path, json.dumps({**dataclasses.asdict(found), "sizes": sizes}))
+    return found
 
 
 def _stored_size(entry):
