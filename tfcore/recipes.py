@@ -299,7 +299,7 @@ _pets_cnn150_best = dataclasses.replace(
     name="pets_cnn150_best",
     model=dataclasses.replace(_pets_cnn150.model, batch_norm=True, dropout=0.3, init="he_normal"),
     steps_per_epoch=0,
-    **{**_pets_training, "epochs": 40},
+    **{**_pets_training, "epochs": 28},
 )
 _pets_best = Recipe(
     "pets_best",
