@@ -115,12 +115,12 @@ def adamw(learning_rate=1e-3, *, weight_decay=1e-4, decays=is_kernel, beta1=0.9,
         rate = rate_at(learning_rate, step)
         for path, (w, g, m, v) in zip(tree.flatten(weights), _zip(weights, grads, slots["m"], slots["v"])):
             t, lr = tf.cast(step, g.dtype) + 1, tf.cast(rate, g.dtype)
-            delta, new_m, new_v = adam_rule(g, m, v, t, learning_rate=lr, beta1=beta1, beta2=beta2, epsilon=epsilon)
             if weight_decay and decays(path):
-                delta -= lr * weight_decay * w
-            m.assign(new_m)
-            v.assign(new_v)
-            w.assign_add(delta)
+                w.assign_sub(lr * weight_decay * w)
+            tf.raw_ops.ResourceApplyAdam(  # adam_rule in one pass over memory
+                var=w.handle, m=m.handle, v=v.handle, grad=g, lr=lr, beta1=beta1, beta2=beta2, epsilon=epsilon,
+                beta1_power=tf.pow(tf.constant(beta1, g.dtype), t), beta2_power=tf.pow(tf.constant(beta2, g.dtype), t),
+            )  # fmt: skip
 
     return Optimizer(lambda weights: {"m": tree.zeros_like(weights), "v": tree.zeros_like(weights)}, update)
 
