@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test test-all lint clean
+.PHONY: train test test-all lint bench-peers clean
 
 train: $(READY)
 	$(BIN)/python scripts/train_mlp.py
@@ -19,6 +19,15 @@ test-all: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# What scripts/benchmark.py compares with, in an environment of its own. `make bench-peers TORCH_INDEX=` asks PyPI alone.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+bench-peers:
+	@test -n "$(PYTHON)" || { echo "tfcore needs Python 3.11, 3.12 or 3.13; set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv-peers
+	echo '*' > .venv-peers/.gitignore
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check \
+		$(addprefix --extra-index-url=,$(TORCH_INDEX)) torch==2.13.0 jax==0.10.2 jaxlib==0.10.2 numpy
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "tfcore needs Python 3.11, 3.12 or 3.13; set PYTHON=..."; exit 1; }

@@ -48,6 +48,8 @@ def load(recipe, facts):
     if datasets.resolve(name, FLAGS.data_dir) in datasets.PICTURES:
         everything, classes, source = datasets.load_pictures(name, FLAGS.data_dir, **options)
         print(source.survey)
+        if source.content == facts.get("content") and source.order != facts["order"]:
+            raise ValueError("the run's pictures, renamed or moved: which of them it was trained on is not known")
         if source.content != facts.get("content"):
             labels = renumbered(everything.labels, classes, facts["class_names"])
             return datasets.Arrays(everything.images, labels), f"{name}, other pictures than the run's"
@@ -56,7 +58,10 @@ def load(recipe, facts):
         raise ValueError(
             f"{splits.name} has {len(splits.class_names)} classes, the run was trained on {len(facts['class_names'])}"
         )
-    return splits.test, f"{splits.name} test"
+    labels = splits.test.labels
+    if splits.source:
+        labels = renumbered(labels, splits.class_names, facts["class_names"])
+    return datasets.Arrays(splits.test.images, labels), f"{splits.name} test"
 
 
 def renumbered(labels, classes, wanted):

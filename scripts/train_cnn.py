@@ -12,6 +12,7 @@ from _command import FLAGS, changed_recipe, define_training_flags, flags, intege
 from tfcore.models import cnn, resnet
 from tfcore.recipes import RECIPES
 
+PETS = ("pets_cnn24", "pets_cnn48", "pets_cnn128", "pets_cnn64_128")  # what --dataset=cats_vs_dogs --filters means
 define_training_flags("fashion_cnn", [n for n, r in RECIPES.items() if isinstance(r.model, cnn.Config | resnet.Config)])
 flags.DEFINE_list("filters", None, "channels of each convolution, such as 64,128; one number serves all")
 flags.DEFINE_boolean("batch_norm", None, "normalize after each convolution")
@@ -20,10 +21,10 @@ flags.DEFINE_boolean("batch_norm", None, "normalize after each convolution")
 def main(_):
     """Trains; without --recipe fashion_cnn, or what fits the set; without --dataset too on what is at hand."""
     recipe, model, filters = RECIPES[FLAGS.recipe or default_recipe()], {}, FLAGS.filters
-    if recipe.name == pets_name(filters) and not FLAGS.recipe:
+    if not FLAGS.recipe and recipe.name == pets_name(filters):
         filters = None  # it says them already
-    if not isinstance(recipe.model, cnn.Config) and (filters or FLAGS.batch_norm is not None):
-        raise usage_error(f"--filters and --batch_norm are for plain networks, --recipe={recipe.name} is none")
+    if not isinstance(recipe.model, cnn.Config) and (filters or FLAGS.hidden or FLAGS.batch_norm is not None):
+        raise usage_error(f"--filters, --hidden and --batch_norm are not for the network of --recipe={recipe.name}")
     if FLAGS.batch_norm is not None:
         model["batch_norm"] = FLAGS.batch_norm
     if filters is not None:
@@ -40,7 +41,7 @@ def main(_):
 def default_recipe():
     """Returns the name of the recipe that --dataset and --filters mean."""
     if FLAGS.dataset == "cats_vs_dogs":
-        return pets_name(FLAGS.filters) if pets_name(FLAGS.filters) in RECIPES else "pets_cnn128"
+        return pets_name(FLAGS.filters) if pets_name(FLAGS.filters) in PETS else "pets_cnn128"
     return "folder_cnn" if FLAGS.dataset == "folder" else "fashion_cnn"
 
 

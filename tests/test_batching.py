@@ -1,10 +1,12 @@
-"""The order of the examples against the Philox generator's paper, and the way from pixels to input."""
+"""The order of the examples against the Philox generator's paper, rows on disk, and the way from pixels to input."""
+
+import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcore.data.batching import batch_indices, epoch_order, preprocess
+from tfcore.data.batching import Rows, batch_indices, blocks, epoch_order, preprocess, take
 
 MASK = 2**64 - 1
 
@@ -123,3 +125,170 @@ def test_preprocess_rounds_once_to_half_precision(dtype):
 def test_preprocess_is_the_same_in_a_graph():
     images = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
     np.testing.assert_array_equal(tf.function(preprocess)(images), preprocess(images))
+
+
+# Rows of what is on disk
+
+
+@pytest.fixture
+def mapped(tmp_path, rng):
+    """A map of a file with 12 pictures, and the list of the rows that were read from it."""
+    read = []
+
+    class Watched(np.memmap):
+        def __getitem__(self, index):
+            read.extend(np.ravel(np.arange(12)[index]).tolist())
+            return super().__getitem__(index)
+
+    rng.integers(0, 256, [12, 3, 2, 1], np.uint8).tofile(tmp_path / "images.u8")
+    return Watched(tmp_path / "images.u8", np.uint8, "r", shape=(12, 3, 2, 1)), read
+
+
+ROWS = [7, 2, 2, 11, 0]
+INDICES = {
+    "slice": slice(1, 4),
+    "step": slice(None, None, -2),
+    "nothing": slice(0, 0),
+    "indices": np.array([4, 0, 0]),
+    "int32": np.array([[1, 2], [3, 4]], np.int32),
+    "negative": np.array([-1, -5]),
+    "mask": np.array([True, False, True, False, True]),
+    "number": 3,
+    "all": slice(None),
+}
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_rows_are_indexed_as_an_array_of_them_would_be(mapped, index):
+    array, read = mapped
+    rows, copy = Rows(array, np.array(ROWS)), np.array(array)[ROWS]
+    found = rows[index]
+    assert type(found) is np.ndarray and found.dtype == np.uint8
+    np.testing.assert_array_equal(found, copy[index])
+    assert read == np.ravel(np.array(ROWS)[index]).tolist()
+
+
+def test_rows_look_like_an_array_and_read_nothing_for_it(mapped):
+    array, read = mapped
+    rows = Rows(array, ROWS)
+    assert len(rows) == 5 and rows.shape == (5, 3, 2, 1) and rows.ndim == 4 and rows.dtype == np.uint8
+    assert len(Rows(array, np.zeros(0, int))) == 0 and read == []
+    with pytest.raises(IndexError):
+        rows[5]
+
+
+def test_rows_become_an_array_a_tensor_and_a_list(mapped):
+    array, _ = mapped
+    rows, copy = Rows(array, ROWS), np.array(array)[ROWS]
+    np.testing.assert_array_equal(np.asarray(rows), copy)
+    assert np.asarray(rows, np.float64).dtype == np.float64 and np.asarray(rows).dtype == np.uint8
+    np.testing.assert_array_equal(tf.convert_to_tensor(rows[:2]), copy[:2])
+    np.testing.assert_array_equal(np.stack(list(rows)), copy)
+
+
+def test_rows_taken_of_rows_read_only_what_is_asked_for(mapped):
+    array, read = mapped
+    inner = take(take(array, np.arange(2, 12)), np.array([9, 1, 3]))
+    assert isinstance(inner, Rows) and inner.shape == (3, 3, 2, 1) and read == []
+    np.testing.assert_array_equal(inner[1:], np.asarray(array)[[3, 5]])
+    assert read == [3, 5]
+
+
+def test_rows_stay_on_the_disk(tmp_path):
+    """What changes in the file changes in them."""
+    np.zeros([4, 2], np.uint8).tofile(tmp_path / "a.u8")
+    rows = take(np.memmap(tmp_path / "a.u8", np.uint8, "r", shape=(4, 2)), np.array([3, 0]))
+    with open(tmp_path / "a.u8", "r+b") as file:
+        file.write(b"\5\6")
+    assert rows[:].tolist() == [[0, 0], [5, 6]]
+
+
+@pytest.mark.parametrize("rows", [np.array([3, 1, 1]), np.zeros(0, int)])
+def test_what_is_taken_of_an_array_is_an_array(rng, rows):
+    array = rng.integers(0, 256, [5, 2, 2], np.uint8)
+    found = take(array, rows)
+    assert type(found) is np.ndarray
+    np.testing.assert_array_equal(found, array[rows])
+
+
+# Blocks of batches
+
+
+def arrays_of(kind, mapped, rng):
+    """Images [12, 3, 2, 1] as an array, a map of a file or rows of one, and labels."""
+    images, labels = mapped[0], rng.integers(0, 9, 12).astype(np.int32)
+    if kind == "array":
+        return np.array(images), labels
+    return (images, labels) if kind == "map" else (take(images, rng.permutation(12)), labels)
+
+
+@pytest.mark.parametrize("kind", ["array", "map", "rows"])
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 10])
+def test_blocks_hold_all_batches_in_order(mapped, rng, kind, size):
+    images, labels = arrays_of(kind, mapped, rng)
+    indices = rng.integers(0, 12, [7, 4]).astype(np.int32)
+    counts, rows, x, y = zip(*blocks((images, labels), indices, size))
+    assert [type(count) for count in counts] == [int] * len(counts)
+    assert list(counts) == [size] * (7 // size) + [7 % size] * (7 % size > 0)
+    for parts, whole in ((rows, indices), (x, np.asarray(images)[indices]), (y, labels[indices])):
+        assert all(isinstance(part, tf.Tensor) and part.dtype == whole.dtype for part in parts)
+        assert {tuple(part.shape) for part in parts} == {(size, *whole.shape[1:])}
+        np.testing.assert_array_equal(np.concatenate([p[:count] for p, count in zip(parts, counts)]), whole)
+        fill = parts[-1][counts[-1] :]  # the first batch of the last block again
+        np.testing.assert_array_equal(fill, np.broadcast_to(parts[-1][:1], fill.shape))
+
+
+def test_no_batches_are_no_blocks(rng):
+    arrays = rng.integers(0, 256, [5, 2], np.uint8), np.arange(5)
+    assert list(blocks(arrays, np.zeros([0, 3], np.int32), 4)) == []
+
+
+class Gathered:
+    """Images that note, and may refuse, when they are gathered."""
+
+    def __init__(self, fails_at=None):
+        self.calls, self.fails_at, self.second = 0, fails_at, threading.Event()
+
+    def __getitem__(self, rows):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise OSError("the disk is gone")
+        if self.calls == 2:
+            self.second.set()
+        return np.zeros([*rows.shape, 2], np.uint8)
+
+
+def test_the_next_block_is_gathered_while_one_is_used():
+    images = Gathered()
+    found = blocks((images, np.arange(20)), np.arange(20).reshape(10, 2), 2)
+    next(found)
+    assert images.second.wait(30)
+    found.close()
+
+
+@pytest.mark.parametrize("used", [0, 1, 3, 5])
+def test_blocks_may_be_closed_early(used):
+    """No thread stays behind, and what nobody asks for is not gathered."""
+    images, before = Gathered(), threading.active_count()
+    found = blocks((images, np.arange(20)), np.arange(20).reshape(10, 2), 2)
+    for _ in range(used):
+        next(found)
+    found.close()
+    assert threading.active_count() == before
+    assert images.calls <= used + 1
+    assert list(found) == []
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 4])
+def test_an_error_while_gathering_comes_at_its_block(fails_at):
+    before, found = threading.active_count(), []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for block in blocks((Gathered(fails_at), np.arange(20)), np.arange(20).reshape(10, 2), 3):
+            found.append(block)
+    assert len(found) == fails_at - 1 and threading.active_count() == before
+
+
+def test_an_index_outside_the_set_is_an_error(rng):
+    arrays = rng.integers(0, 256, [5, 2], np.uint8), np.arange(5)
+    with pytest.raises(IndexError):
+        list(blocks(arrays, np.array([[0, 1], [4, 5]]), 1))

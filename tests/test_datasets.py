@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import itertools
+import shutil
 import struct
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import sklearn.datasets
 from PIL import Image
 
 from tfcore.data import datasets
+from tfcore.data.batching import Rows
 from tfcore.data.datasets import DIGIT_CLASSES, FASHION_CLASSES, Arrays, find_files, load, split
 
 COUNTS = {"train": 60, "t10k": 20}
@@ -360,3 +363,99 @@ def test_pictures_that_are_nowhere_are_said_to_be_missing(tmp_path):
         load("cats_vs_dogs", tmp_path)
     with pytest.raises(ValueError, match="--dataset=folder wants --data_dir"):
         load("folder")
+
+
+def test_a_folder_stays_on_the_disk_and_tells_what_it_was_made_of(tmp_path):
+    folder = write_pictures(tmp_path / "mine")
+    (folder / "Cat" / "99.png").write_bytes(b"")
+    splits = load("folder", folder, image_size=(5, 6), validation=3)
+    for part in splits[:3]:
+        assert isinstance(part.images, Rows) and part.images.dtype == np.uint8
+        assert type(part.labels) is np.ndarray and part.labels.dtype == np.int32
+    assert splits.source.bad == [("Cat/99.png", "0 bytes")]
+    assert splits.source.survey.counts == {"Cat": 15, "Dog": 13} and splits.source.survey.sizes == {(12, 10): 27}
+    (kept,) = (tmp_path / "cache" / "tfcore" / "pictures").glob("5x6-*/images.u8")
+    kept.write_bytes(bytes([7]) * kept.stat().st_size)  # the rows are a map of this file
+    assert all((part.images[:] == 7).all() for part in splits[:3])
+
+
+def test_sets_of_arrays_have_no_source(tmp_path):
+    splits = load("mnist", write(tmp_path, small_set(0)))
+    assert splits.source is None and load("digits").source is None
+    assert all(type(part.images) is np.ndarray for part in splits[:3])
+
+
+def test_all_pictures_are_the_three_parts_together(tmp_path):
+    folder = write_pictures(tmp_path / "mine")
+    everything, classes, source = datasets.load_pictures("folder", folder, image_size=(5, 6))
+    splits = load("folder", folder, image_size=(5, 6), validation=3)
+    together = [pair for part in splits[:3] for pair in pairs(part)]
+    assert sorted(together) == sorted(pairs(everything)) and len(together) == 27
+    assert (classes, source) == (splits.class_names, splits.source)
+
+
+def test_too_many_unusable_pictures_are_refused(tmp_path):
+    folder = write_pictures(tmp_path / "mine")
+    for i in range(3):
+        (folder / "Cat" / f"bad{i}.png").write_bytes(b"")
+    assert len(load("folder", folder, image_size=(5, 6), max_bad_fraction=0.1).source.bad) == 3
+    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, --max_bad_fraction=0\.09 allows 2: Cat/bad0"):
+        load("folder", folder, image_size=(5, 6), max_bad_fraction=0.09)
+
+
+def zipped(path, folder):
+    """Writes the files of `folder` into a zip, under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, file.relative_to(folder.parent))
+    return path
+
+
+PUBLISHED = "kagglecatsanddogs_5340.zip"
+PLACES = {
+    "PetImages": lambda at, made: shutil.copytree(made, at / "PetImages"),
+    "cats_vs_dogs/PetImages": lambda at, made: shutil.copytree(made, at / "cats_vs_dogs" / "PetImages"),
+    "PetImages.zip": lambda at, made: zipped(at / "PetImages.zip", made),
+    "cats_vs_dogs/PetImages.zip": lambda at, made: zipped(at / "cats_vs_dogs" / "PetImages.zip", made),
+    "the published name": lambda at, made: zipped(at / PUBLISHED, made),
+    "itself": lambda at, made: shutil.copytree(made, at),
+    "itself a zip": lambda at, made: zipped(at, made),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_cats_vs_dogs_is_found(tmp_path, offline, place):
+    made, data_dir = write_pictures(tmp_path / "made" / "PetImages"), tmp_path / "data"
+    PLACES[place](data_dir, made)
+    splits = load("cats_vs_dogs", data_dir, image_size=(5, 6), validation=3)
+    assert (splits.name, splits.class_names) == ("cats_vs_dogs", ("Dog", "Cat"))
+    assert splits.source.survey.counts == {"Cat": 14, "Dog": 13} and splits.source.bad == []
+    for part in splits[:3]:
+        assert part.labels.dtype == np.int32 and set(part.labels) <= {0, 1}
+        assert [label == 1 for label in part.labels] == [image[0, 0, 0] < 200 for image in part.images]
+    assert offline == []
+
+
+@pytest.mark.parametrize("place", ["variable", "cache"])
+def test_cats_vs_dogs_is_looked_for_in_the_variable_then_in_the_cache(tmp_path, monkeypatch, offline, place):
+    made = write_pictures(tmp_path / "made" / "PetImages")
+    cache = zipped(tmp_path / "cache" / "tfcore" / "cats_vs_dogs" / PUBLISHED, made)
+    if place == "variable":
+        monkeypatch.setenv("TFCORE_DATA_DIR", str(tmp_path / "data"))
+        shutil.copytree(made, tmp_path / "data" / "cats_vs_dogs" / "PetImages")
+        cache.write_bytes(b"not looked at")
+    assert len(load("cats_vs_dogs", image_size=(5, 6)).source.survey.counts) == 2 and offline == []
+
+
+def test_cats_vs_dogs_that_is_nowhere_is_downloaded_into_the_cache(tmp_path, offline):
+    with pytest.raises(OSError, match=f"cannot download https://download.microsoft.com/.*{PUBLISHED}"):
+        load("cats_vs_dogs")
+    ((address, options),) = offline
+    assert (options["size"], options["sha256"]) == datasets.CATS_VS_DOGS[1:] and address.startswith("https://")
+
+
+def test_in_a_folder_of_ones_own_the_classes_are_in_the_order_of_their_names(tmp_path):
+    everything, classes, _ = datasets.load_pictures("folder", write_pictures(tmp_path / "mine"), image_size=(5, 6))
+    assert classes == ("Cat", "Dog")
+    assert [label == 1 for label in everything.labels] == [image[0, 0, 0] >= 200 for image in everything.images]

@@ -480,6 +480,95 @@ def test_the_manifest_is_readable(tmp_path):
     }
 
 
+# What is known about the pictures
+
+
+def refuse_to_survey(entries):
+    raise AssertionError("surveyed again")
+
+
+def test_the_survey_is_kept_with_the_pictures(source, tmp_path, monkeypatch):
+    found = load(source, tmp_path / "cache").survey
+    assert found == image_folder.survey(image_folder.scan(source)[0])
+    assert found.counts == {"Cat": 6, "Dog": 6} and found.sizes == {(16, 12): 12}
+    monkeypatch.setattr(image_folder, "survey", refuse_to_survey)
+    again = load(source, tmp_path / "cache").survey
+    assert again == found and str(again) == str(found) and list(again.sizes) == list(found.sizes)
+
+
+def test_changed_pictures_are_surveyed_again(tmp_path):
+    path = make_folder(tmp_path / "f", contents())
+    load(path, tmp_path / "cache")
+    make_folder(path, {"Cat/9.jpg": png(0, 9, 0, size=(30, 20)), "Dog/9.jpg": b""})
+    found = load(path, tmp_path / "cache", max_bad_fraction=0.5).survey
+    assert found.counts == {"Cat": 7, "Dog": 7} and found.unreadable == 1
+    assert found.sizes == {(16, 12): 12, (30, 20): 1}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", "3", "null", "{}", '{"counts": {"Cat": 6}}', b"\xff\xfe\0", '{"sizes": []}']
+    + [
+        f'{{"counts": {{}}, "bytes": 1, "unreadable": 0, "sizes": {sizes}{more}}}'
+        for sizes, more in (("3", ""), ("[3]", ""), ("[[1, 2]]", ""), ("[[1, 2, 3, 4]]", ""), ("[]", ', "x": 1'))
+    ],
+)
+def test_a_damaged_survey_is_made_again(tmp_path, damage):
+    path = make_folder(tmp_path / "f", contents())
+    found = load(path, tmp_path / "cache").survey
+    (directory,) = directories(tmp_path / "cache")
+    whole = (directory / "survey.json").read_bytes()
+    (directory / "survey.json").write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+    assert load(path, tmp_path / "cache").survey == found
+    assert (directory / "survey.json").read_bytes() == whole
+
+
+def test_a_survey_that_cannot_be_kept_costs_time_only(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = make_folder(tmp_path / "f", contents())
+    monkeypatch.setattr(image_folder, "write_text", full)
+    assert load(path, tmp_path / "cache").survey.counts == {"Cat": 6, "Dog": 6}
+    (directory,) = directories(tmp_path / "cache")
+    assert not (directory / "survey.json").exists()
+
+
+def test_content_does_not_depend_on_names_places_and_sizes(tmp_path):
+    files = contents()
+    first = load(make_folder(tmp_path / "f", files), tmp_path / "cache").content
+    renamed = {f"{'Katze' if n.startswith('C') else 'Hund'}/x{n[4:]}": d for n, d in files.items()}
+    others = [
+        make_folder(tmp_path / "again" / "PetImages", files),
+        make_folder(tmp_path / "renamed", renamed),
+        make_zip(tmp_path / "stored.zip", files),
+        make_zip(tmp_path / "packed.zip", renamed, compression=zipfile.ZIP_DEFLATED),
+    ]
+    assert {load(path, tmp_path / "cache").content for path in others} == {first}
+    assert load(tmp_path / "f", tmp_path / "cache", image_size=(3, 4), resize="pad", channels=1).content == first
+    assert load(tmp_path / "f", tmp_path / "elsewhere").content == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Dog/2.jpg": png(77, 77, 77)},
+        {"Dog/2.jpg": b"no picture"},
+        {"Dog/6.jpg": png(77, 77, 77)},
+        {"Dog/6.jpg": contents()["Cat/0.jpg"]},
+        {"Dog/2.jpg": None},
+    ],
+    ids=["changed", "broken", "new", "double", "removed"],
+)
+def test_content_depends_on_the_bytes(tmp_path, change):
+    files = {name: data for name, data in (contents() | change).items() if data is not None}
+    options = {"cache": tmp_path / "cache", "max_bad_fraction": 0.5}
+    contents_of = {load(make_folder(tmp_path / "a", contents()), **options).content}
+    contents_of |= {load(path, **options).content for path in (make_folder(tmp_path / "b", files),)}
+    contents_of |= {load(make_zip(tmp_path / "b.zip", files), **options).content}
+    assert len(contents_of) == 2
+
+
 # The real photographs
 
 

@@ -398,6 +398,111 @@ def test_batch_norm_takes_the_moments_of_bfloat16_in_float32(rng):
     np.testing.assert_allclose(moved["mean"], [tf.cast(x, tf.float64).numpy().mean()], rtol=1e-5)
 
 
+def norm_inputs(rng, *, scale, dtype=np.float32):
+    """Weights, stats and x [3, 4, 2, 5], every channel with a mean and a spread of its own."""
+    weights = {"offset": rng.normal(size=5).astype(dtype)}
+    if scale:
+        weights["scale"] = rng.uniform(0.5, 2, 5).astype(dtype)
+    stats = {"mean": rng.normal(size=5).astype(dtype), "variance": rng.uniform(0.5, 2, 5).astype(dtype)}
+    x = rng.normal(size=[3, 4, 2, 5]) * [0.5, 1, 2, 3, 0.01] + [0, 1, -2, 5, 0]
+    return weights, stats, x.astype(dtype)
+
+
+def norm_gradients(weights, stats, x, direction):
+    """y, the new stats, and the gradients of sum(y direction) in the weights and x."""
+    tensors = {**{key: tf.convert_to_tensor(value) for key, value in weights.items()}, "x": tf.convert_to_tensor(x)}
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        y, new_stats = layers.batch_norm({k: tensors[k] for k in weights}, stats, tensors["x"], training=True)
+        loss = tf.reduce_sum(tf.cast(y, tf.float32) * direction)
+    return y, new_stats, tape.gradient(loss, tensors)
+
+
+with_and_without_scale = pytest.mark.parametrize("scale", [True, False], ids=["scale", "no scale"])
+
+
+@with_and_without_scale
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16], ids=["float32", "bfloat16"])
+def test_fused_batch_norm_equals_numpy_in_y_and_in_the_biased_moments(scale, dtype, rng):
+    weights, stats, x = norm_inputs(rng, scale=scale)
+    x = tf.cast(x, dtype)
+    exact = tf.cast(x, tf.float64).numpy()
+    y, moved = layers.batch_norm(weights, stats, x, training=True, decay=0.0)
+    assert y.dtype == dtype and all(value.dtype == tf.float32 for value in moved.values())
+    places = 1e-5 if dtype == tf.float32 else 2**-7
+    wanted = naive_batch_norm(weights, exact, training=True)
+    np.testing.assert_allclose(tf.cast(y, tf.float64), wanted, rtol=places, atol=places)
+    np.testing.assert_allclose(moved["mean"], exact.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved["variance"], exact.var((0, 1, 2)), rtol=1e-4)
+
+
+def test_batch_norm_of_pictures_in_training_is_one_kernel(rng):
+    weights, stats, x = norm_inputs(rng, scale=True)
+
+    def kernels(x, training):
+        graph = tf.function(lambda x: layers.batch_norm(weights, stats, x, training=training)).get_concrete_function(x)
+        return [op.type for op in graph.graph.get_operations() if op.type.startswith("FusedBatchNorm")]
+
+    assert kernels(tf.constant(x), True) == kernels(tf.cast(x, tf.bfloat16), True) == ["FusedBatchNormV3"]
+    for other in (tf.constant(x[0, 0]), tf.cast(x, tf.float64), tf.cast(x, tf.float16)):
+        assert kernels(other, True) == []
+    assert kernels(tf.constant(x), False) == []
+
+
+@with_and_without_scale
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "xla"])
+def test_fused_batch_norm_equals_the_general_path_on_a_matrix(scale, jit, rng):
+    weights, stats, x = norm_inputs(rng, scale=scale)
+    direction = rng.normal(size=x.shape).astype(np.float32)
+    function = tf.function(norm_gradients, jit_compile=True) if jit else norm_gradients
+    y, moved, grads = function(weights, stats, tf.constant(x), tf.constant(direction))
+    flat_y, flat_moved, flat_grads = norm_gradients(weights, stats, x.reshape(-1, 5), direction.reshape(-1, 5))
+    np.testing.assert_allclose(y, tf.reshape(flat_y, x.shape), rtol=1e-4, atol=1e-5)
+    for key in moved:
+        np.testing.assert_allclose(moved[key], flat_moved[key], rtol=1e-4, atol=1e-6, err_msg=key)
+    assert grads.keys() == flat_grads.keys() == {*weights, "x"}
+    for key, g in grads.items():
+        np.testing.assert_allclose(np.ravel(g), np.ravel(flat_grads[key]), rtol=1e-3, atol=1e-3, err_msg=key)
+
+
+@with_and_without_scale
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["fused", "general"])
+def test_batch_norm_gradients_equal_finite_differences_of_numpy(scale, dtype, rng):
+    """The reference is NumPy by hand in float64, also for the kernel in float32."""
+    weights, stats, x = norm_inputs(rng, scale=scale, dtype=np.float64)
+    x[..., 4] *= 50  # where all values are alike, 1 / sqrt(variance) bends too much for float32
+    direction = rng.normal(size=x.shape)
+    arrays = {**weights, "x": x}
+
+    def loss():
+        return np.sum(naive_batch_norm(weights, x, training=True) * direction)
+
+    wanted = {key: finite_differences(loss, array) for key, array in arrays.items()}
+    _, _, found = norm_gradients(
+        {key: value.astype(dtype) for key, value in weights.items()}, stats, x.astype(dtype), direction.astype("f")
+    )
+    places = 1e-4 if dtype == np.float32 else 1e-6
+    for key, g in found.items():
+        np.testing.assert_allclose(g, wanted[key], rtol=places, atol=places, err_msg=key)
+
+
+@with_and_without_scale
+@pytest.mark.parametrize("jit", [False, True], ids=["eager", "xla"])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16], ids=["float32", "bfloat16"])
+def test_batch_norm_of_a_single_pixel_is_finite(scale, jit, dtype, rng):
+    """Its variance is 0: y is the offset, no gradient reaches x."""
+    weights, stats, x = norm_inputs(rng, scale=scale)
+    x = tf.cast(x[:1, :1, :1], dtype)
+    function = tf.function(norm_gradients, jit_compile=True) if jit else norm_gradients
+    y, moved, grads = function(weights, stats, x, tf.ones_like(x, tf.float32))
+    np.testing.assert_allclose(tf.cast(y, tf.float32)[0, 0, 0], weights["offset"], rtol=2**-7)
+    np.testing.assert_allclose(moved["variance"], 0.99 * stats["variance"], rtol=1e-5)
+    mean = 0.99 * stats["mean"] + 0.01 * tf.cast(x, tf.float32).numpy().ravel()
+    np.testing.assert_allclose(moved["mean"], mean, rtol=1e-4)
+    assert all(np.isfinite(tf.cast(g, tf.float32)).all() for g in grads.values())
+    np.testing.assert_allclose(tf.cast(grads["x"], tf.float32), 0, atol=1e-3)
+
+
 # Dropout.
 
 

@@ -1,5 +1,6 @@
 """The models: parameter counts by hand, the textbook order of operations, gradients to every leaf."""
 
+import json
 import re
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tfcore import tree
-from tfcore.models import cnn, mixer, mlp
+from tfcore.data.augment import Augment
+from tfcore.models import cnn, inception_v3, mixer, mlp, resnet, transfer
+from tfcore.recipes import RECIPES, from_dict, to_dict
 
 PETS = (125, 94, 3)  # after a valid 3x3 convolution and a 2x2 pool 61 x 46, after two 29 x 22
 DEEP = {"blocks": ((64, 32), (32, 16), (16, 8)), "padding": "SAME", "hidden": (128,)}  # 28, 14, 7, 3
@@ -90,6 +93,7 @@ MODELS = {
     "cnn linear": (cnn, cnn.Config(**SMALL, blocks=((4,),), hidden=(7,), hidden_activation="linear", kernel=5)),
     "cnn with batch norm": (cnn, cnn.Config(**SMALL, blocks=((4, 3), (5,)), padding="SAME", batch_norm=True)),
     "cnn of pooled features": (cnn, cnn.Config(**SMALL, blocks=((4,), (5,)), hidden=(), pool_features=True)),
+    "resnet": (resnet, resnet.Config((12, 8, 2), ((4, 2), (5, 1)), 3)),  # against Keras in test_resnet.py
 }
 every_model = pytest.mark.parametrize(("model", "config"), MODELS.values(), ids=MODELS.keys())
 
@@ -124,7 +128,7 @@ def textbook(model, config, weights, x):
     return x @ weights["logits"]["w"] + weights["logits"]["b"]
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "cnn with batch norm"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ("cnn with batch norm", "resnet")])
 def test_logits_and_gradients_equal_the_textbook_order(name):
     model, config = MODELS[name]
     weights, stats = arrays(model, config)
@@ -354,3 +358,68 @@ def test_the_mixer_has_no_convolution_and_learns_in_all_its_weights():
 def test_the_mixer_wants_whole_patches():
     with pytest.raises(ValueError, match="patch=4 does not divide pictures of 28x30"):
         mixer.init(0, mixer.Config((28, 30, 1)))
+
+
+# The recipes of the pets posts, as the table in DESIGN.md has them
+
+RAW, UNIT, CROSS = 1.0, 1 / 255, "sigmoid_cross_entropy"
+FOUR_THOUSAND, ALL = 4096, 0  # training examples
+PETS_TABLE = {
+    # name: picture, convolutions, hidden, loss, learning rate, batch, epochs, steps, of validation, examples, pixels
+    "pets_perceptron": (PETS, None, (512,), "sigmoid_mse", 1e-5, 32, 10, 0, 0, FOUR_THOUSAND, RAW),
+    "pets_cnn24": (PETS, ((24,),), (128, 128), CROSS, 1e-6, 32, 5, 0, 0, FOUR_THOUSAND, RAW),
+    "pets_cnn48": (PETS, ((48,), (48,)), (256, 256), CROSS, 1e-6, 64, 15, 0, 0, FOUR_THOUSAND, RAW),
+    "pets_cnn128": (PETS, ((128,), (128,)), (256, 256), CROSS, 1e-6, 64, 15, 0, 0, FOUR_THOUSAND, RAW),
+    "pets_cnn64_128": (PETS, ((64,), (128,)), (512, 512), CROSS, 1e-6, 64, 15, 0, 0, FOUR_THOUSAND, RAW),
+    "pets_cnn150": ((150, 150, 3), ((32,), (64,), (128,)), (128, 512), CROSS, 1e-3, 32, 15, 100, 50, ALL, UNIT),
+    "pets_cnn150_augmented": (
+        (150, 150, 3), ((32,), (64,), (128,)), (128, 512), CROSS, 1e-3, 32, 15, 100, 50, ALL, UNIT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PETS_TABLE)
+def test_a_pets_recipe_is_what_its_post_built(name):
+    recipe = RECIPES[name]
+    model = recipe.model
+    found = (
+        model.image_shape, getattr(model, "blocks", None), model.hidden, recipe.loss, recipe.learning_rate,
+        recipe.batch_size, recipe.epochs, recipe.steps_per_epoch, recipe.validation_steps, recipe.train_examples,
+        recipe.scale,
+    )  # fmt: skip
+    assert found == PETS_TABLE[name]
+    assert recipe.name == name and recipe.dataset == "cats_vs_dogs" and recipe.offset == 0
+    assert recipe.optimizer == "adam" and recipe.schedule == "constant" and recipe.validation == 1024
+    assert isinstance(model, mlp.Config if name == "pets_perceptron" else cnn.Config)
+    if isinstance(model, cnn.Config):
+        assert (model.kernel, model.padding, model.hidden_activation, model.batch_norm) == (3, "VALID", "relu", False)
+    moves = Augment(shift=0.2, shear=0.2, zoom=0.2, fill="nearest")
+    assert recipe.augment == (moves if name == "pets_cnn150_augmented" else Augment())
+    plain = {"dropout": 0, "label_smoothing": 0, "weight_decay": 0, "ema_decay": 0, "warmup_epochs": 0, "clip_norm": 0}
+    assert all(getattr(recipe, key, 0) == value == getattr(model, key, 0) for key, value in plain.items())
+    assert recipe.progressive == () and not recipe.view_flip and not recipe.view_shift
+
+
+def test_pets_inception_is_what_its_post_built():
+    recipe = RECIPES["pets_inception"]
+    assert recipe.model == transfer.Config(
+        inception_v3.Config(top=False, endpoint="mixed7", image_shape=(150, 150, 3)),
+        mlp.Config((7, 7, 768), (1024,), 1, dropout=0.2),
+    )
+    assert (recipe.loss, recipe.optimizer, recipe.epochs, recipe.validation) == (CROSS, "adam", 15, 1024)
+    assert recipe.augment == Augment(shift=0.2, shear=0.2, zoom=0.2)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("_best") and name != "pets_best"])
+def test_the_best_recipe_has_the_body_of_its_post(name):
+    best, post = RECIPES[name], RECIPES[name.removesuffix("_best")]
+    body = ("image_shape", "blocks", "kernel", "padding", "hidden", "hidden_activation", "classes", "pool_features")
+    assert type(best.model) is type(post.model) and best.dataset == post.dataset and best.name == name
+    assert [getattr(best.model, key, None) for key in body] == [getattr(post.model, key, None) for key in body]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name):
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe

@@ -1,5 +1,7 @@
 """The scripts as a person runs them: what they print, what they leave, how they end."""
 
+import dataclasses
+import importlib
 import os
 import re
 import signal
@@ -9,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
-from tfcore import checkpoint, tree
+from tfcore import build, checkpoint, run, tree
 from tfcore.data import load
-from tfcore.models import inception_v3
+from tfcore.data.datasets import load_pictures
+from tfcore.models import cnn, inception_v3
+from tfcore.recipes import RECIPES, Recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -163,6 +168,272 @@ def test_transfer_without_weights_says_what_to_put_where(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5" in done.stderr and "--weights" in done.stderr
+
+
+# What the flags mean: in this process, without training
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script by name and parses flags for it; afterwards flags and modules are as they were."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    names = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+
+    def forget_scripts():
+        """Removes the flags of all scripts and returns them: two scripts define flags of one name."""
+        found = {name: list(all_) for name, all_ in flags.FLAGS.flags_by_module_dict().items() if name in names}
+        for name in [flag.name for defined in found.values() for flag in defined]:
+            delattr(flags.FLAGS, name)
+        return found
+
+    flags_before, modules_before = forget_scripts(), {name: sys.modules.pop(name, None) for name in names}
+
+    def load_script(name, *arguments):
+        module = importlib.import_module(name)
+        flags.FLAGS([name, *map(str, arguments)])
+        return module
+
+    yield load_script
+    forget_scripts()
+    flags.FLAGS.unparse_flags()
+    for module, defined in flags_before.items():
+        for flag in defined:
+            flags.FLAGS[flag.name] = flag
+            flags.FLAGS.register_flag_by_module(module, flag)
+    for name, module in modules_before.items():
+        sys.modules.pop(name, None)
+        if module:
+            sys.modules[name] = module
+
+
+def chosen(script, monkeypatch, *arguments):
+    """The recipe and the run directory that train_cnn.py would train with these flags."""
+    module, trained = script("train_cnn", *arguments), []
+    monkeypatch.setattr(module, "train", lambda recipe, changes: trained.append((recipe, changes)))
+    module.main([])
+    return importlib.import_module("_command").place(*trained[0])
+
+
+PETS = "--dataset=cats_vs_dogs"
+CHOICES = {
+    (PETS, "--filters=128"): ("pets_cnn128", ((128,), (128,)), "cats_vs_dogs-seed0"),
+    (PETS, "--filters=64,128"): ("pets_cnn64_128", ((64,), (128,)), "cats_vs_dogs-seed0"),
+    (PETS, "--filters=24"): ("pets_cnn24", ((24,),), "cats_vs_dogs-seed0"),
+    (PETS, "--filters=48"): ("pets_cnn48", ((48,), (48,)), "cats_vs_dogs-seed0"),
+    (PETS, "--filters=32"): ("pets_cnn128", ((32,), (32,)), "cats_vs_dogs-filters32-seed0"),
+    (PETS, "--filters=16,32"): ("pets_cnn128", ((16,), (32,)), "cats_vs_dogs-filters16,32-seed0"),
+    (PETS,): ("pets_cnn128", ((128,), (128,)), "cats_vs_dogs-seed0"),
+    (PETS, "--filters=128", "--learning_rate=0.5"): (
+        "pets_cnn128", ((128,), (128,)), "cats_vs_dogs-learning_rate0.5-seed0",
+    ),
+    (PETS, "--recipe=pets_cnn24", "--filters=32"): ("pets_cnn24", ((32,),), "cats_vs_dogs-filters32-seed0"),
+    ("--recipe=pets_cnn150",): ("pets_cnn150", ((32,), (64,), (128,)), "cats_vs_dogs-seed0"),
+    ("--dataset=folder", "--data_dir=x"): ("folder_cnn", ((32,), (64,), (128,)), "folder-seed0"),
+    ("--dataset=folder", "--data_dir=x", "--filters=8"): ("folder_cnn", ((8,), (8,), (8,)), "folder-filters8-seed0"),
+    ("--dataset=digits", "--filters=128"): ("fashion_cnn", ((128,), (128,)), "digits-filters128-seed0"),
+    ("--dataset=fashion_mnist",): ("fashion_cnn", ((64,), (64,)), "fashion_mnist-seed0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", CHOICES, ids=" ".join)
+def test_dataset_and_filters_choose_the_recipe(script, monkeypatch, arguments):
+    name, blocks, run_name = CHOICES[arguments]
+    recipe, logdir = chosen(script, monkeypatch, *arguments)
+    assert (recipe.name, recipe.model.blocks) == (name, blocks)
+    assert logdir == Path("logs") / name / run_name
+    assert recipe.dataset == run_name.split("-")[0]
+    wanted = dataclasses.replace(RECIPES[name], dataset=recipe.dataset, learning_rate=recipe.learning_rate)
+    assert recipe == dataclasses.replace(wanted, model=dataclasses.replace(wanted.model, blocks=blocks))
+
+
+def test_150_filters_are_150_filters(script, monkeypatch):
+    assert chosen(script, monkeypatch, PETS, "--filters=150")[0].model.blocks == ((150,), (150,))
+
+
+@pytest.mark.parametrize("filters", ["64,128_best", "150_augmented"])
+def test_names_are_no_filters(script, monkeypatch, filters):
+    with pytest.raises(flags.Error, match="--filters="):
+        chosen(script, monkeypatch, PETS, f"--filters={filters}")
+
+
+def test_the_flags_of_pictures_reach_the_recipe(script, monkeypatch):
+    """But for --max_bad_fraction, which may change, they are in the name of the run."""
+    arguments = ("--validation_steps=3", "--resize=pad", "--max_bad_fraction=0.3", "--image_size=50x40")
+    recipe, logdir = chosen(script, monkeypatch, PETS, *arguments)
+    assert (recipe.validation_steps, recipe.resize, recipe.max_bad_fraction) == (3, "pad", 0.3)
+    assert recipe.model.image_shape == (50, 40, 3)
+    assert logdir.name == "cats_vs_dogs-image_size50x40-resizepad-validation_steps3-seed0"
+
+
+@pytest.mark.parametrize("change", ["--filters=8", "--batch_norm", "--nobatch_norm"])
+def test_a_residual_network_has_no_filters_to_change(script, monkeypatch, change):
+    with pytest.raises(flags.Error, match="--recipe=pets_best is none"):
+        chosen(script, monkeypatch, "--recipe=pets_best", change)
+
+
+def test_a_residual_network_has_no_hidden_layers_to_change(script, monkeypatch):
+    with pytest.raises(flags.Error, match="--hidden"):
+        chosen(script, monkeypatch, "--recipe=pets_best", "--hidden=12")
+
+
+# What evaluation measures
+
+
+def write_pictures(root, classes=("Cat", "Dog"), counts=(14, 13), first=0):
+    """Writes CLASS/N.png in gray levels: cats from 0, dogs from 200."""
+    for name, count in zip(classes, counts):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            value = first + i + (200 if name.lower() == "dog" else 0)
+            Image.new("RGB", (12, 10), (value, value, value)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+MODEL = cnn.Config((5, 6, 3), ((2,),), hidden=(), classes=1)
+PICTURES = Recipe("small", "folder", MODEL, loss="sigmoid_cross_entropy", batch_size=4, validation=3)
+
+
+def facts_of(recipe, folder):
+    """What the export of a run on `folder` says about it."""
+    _, classes, source = load_pictures(recipe.dataset, folder, image_size=(5, 6))
+    return {"class_names": list(classes), "content": source.content}
+
+
+def evaluated(script, *arguments, recipe=PICTURES, facts):
+    return script("evaluate", "--run=nowhere", *arguments).load(recipe, facts)
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("dataset", ["folder", "cats_vs_dogs"])
+def test_the_pictures_of_the_run_give_its_test_part(script, tmp_path, dataset, capsys):
+    folder, recipe = write_pictures(tmp_path / "mine"), dataclasses.replace(PICTURES, dataset=dataset, seed=3)
+    part, name = evaluated(script, f"--data_dir={folder}", recipe=recipe, facts=facts_of(recipe, folder))
+    wanted = load(dataset, folder, image_size=(5, 6), validation=3, seed=3).test
+    assert name == f"{dataset} test" and len(part.labels) == 4
+    np.testing.assert_array_equal(part.images, wanted.images)
+    np.testing.assert_array_equal(part.labels, wanted.labels)
+    assert "27 pictures (Cat 14, Dog 13)" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("classes", [("Cat", "Dog"), ("cat", "dog"), ("DOG", "cat"), ("cAT", "Dog")], ids=" ".join)
+@pytest.mark.parametrize("wanted", [("Dog", "Cat"), ("Cat", "Dog"), ("bird", "cat", "DOG")], ids=" ".join)
+def test_other_pictures_are_all_measured_with_labels_by_name(script, tmp_path, classes, wanted):
+    facts = {"class_names": list(wanted), "content": "of other pictures"}
+    folder = write_pictures(tmp_path / "others", classes)
+    part, name = evaluated(script, f"--data_dir={folder}", facts=facts)
+    assert name == "folder, other pictures than the run's" and part.images.shape == (27, 5, 6, 3)
+    assert part.labels.dtype == np.int32
+    for image, label in zip(part.images, part.labels):
+        assert wanted[label].lower() == ("dog" if image[0, 0, 0] >= 200 else "cat")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_one_changed_picture_makes_them_other_pictures(script, tmp_path):
+    facts = facts_of(PICTURES, write_pictures(tmp_path / "mine"))
+    folder = write_pictures(tmp_path / "others")
+    Image.new("RGB", (12, 10), (99, 98, 97)).save(folder / "Cat" / "3.png")
+    part, _ = evaluated(script, f"--data_dir={folder}", facts=facts)
+    assert len(part.labels) == 27
+    del facts["content"]  # a run on something else than pictures
+    assert len(evaluated(script, f"--data_dir={tmp_path / 'mine'}", facts=facts)[0].labels) == 27
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_unknown_classes_are_refused(script, tmp_path):
+    folder = write_pictures(tmp_path / "others", ("Cat", "Horse", "Kuh"), (3, 3, 3))
+    facts = {"class_names": ["Dog", "Cat"], "content": "x"}
+    words = "^no class of the run is called Horse, Kuh: name the folders Dog, Cat$"
+    with pytest.raises(ValueError, match=words):
+        evaluated(script, f"--data_dir={folder}", facts=facts)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_how_many_pictures_may_be_bad_is_the_run_s_or_the_flag_s(script, tmp_path):
+    folder, facts = write_pictures(tmp_path / "others"), {"class_names": ["Cat", "Dog"], "content": "x"}
+    for i in range(3):
+        (folder / "Cat" / f"bad{i}.png").write_bytes(b"")
+    lenient = dataclasses.replace(PICTURES, max_bad_fraction=0.5)
+    assert len(evaluated(script, f"--data_dir={folder}", recipe=lenient, facts=facts)[0].labels) == 27
+    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, --max_bad_fraction=0\.05 allows 1"):
+        evaluated(script, f"--data_dir={folder}", facts=facts)
+    flag = "--max_bad_fraction=0.1"
+    assert len(evaluated(script, f"--data_dir={folder}", flag, facts=facts)[0].labels) == 27
+    with pytest.raises(ValueError, match=r"--max_bad_fraction=0\.0 allows 0"):
+        evaluated(script, f"--data_dir={folder}", "--max_bad_fraction=0", recipe=lenient, facts=facts)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_run_s_pictures_under_another_name_of_the_set_keep_the_run_s_classes(script, tmp_path):
+    """A run on cats_vs_dogs has Cat as class 1; the same files as --dataset=folder have Dog as class 1."""
+    folder = write_pictures(tmp_path / "mine")
+    recipe = dataclasses.replace(PICTURES, dataset="cats_vs_dogs")
+    facts = facts_of(recipe, folder)
+    part, _ = evaluated(script, f"--data_dir={folder}", "--dataset=folder", recipe=recipe, facts=facts)
+    for image, label in zip(part.images, part.labels):
+        assert facts["class_names"][label] == ("Dog" if image[0, 0, 0] >= 200 else "Cat")
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_the_run_s_pictures_under_other_names_bring_no_training_pictures_into_the_test(script, tmp_path):
+    facts = facts_of(PICTURES, write_pictures(tmp_path / "mine"))
+    folder = write_pictures(tmp_path / "renamed")
+    for file in folder.glob("*/*.png"):
+        file.rename(file.with_name(f"{30 - int(file.stem)}.png"))  # the last comes first
+    with pytest.raises(ValueError, match="renamed or moved"):
+        evaluated(script, f"--data_dir={folder}", facts=facts)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_evaluation_prints_classes_thresholds_and_sums(script, tmp_path, capsys):
+    """Of a run that was exported without training; accuracy and precision by hand."""
+    folder = write_pictures(tmp_path / "mine")
+    splits = load("folder", folder, image_size=(5, 6), validation=3)
+    weights, stats = cnn.init(5, MODEL)
+    run.export(tmp_path / "run", PICTURES, weights, stats, splits, 1)
+    module = script("evaluate", f"--run={tmp_path / 'run'}", f"--data_dir={folder}")
+    module.main([])
+    out = capsys.readouterr().out
+    logits = build.make_predict(PICTURES)(weights, stats, splits.test.images)[:, 0].astype(np.float64)
+    p, labels = 1 / (1 + np.exp(-logits)), splits.test.labels
+    table = re.findall(r"^ +(0\.\d)  +([\d.]+)  +([\d.]+)  +([\d.]+)$", out, re.MULTILINE)
+    assert [row[0] for row in table] == [f"0.{i}" for i in range(1, 10)]
+    for threshold, accuracy, _, recall in table:
+        predicted = p > float(threshold)
+        assert float(accuracy) == pytest.approx(np.mean(predicted == labels), abs=1e-4)
+        assert float(recall) == pytest.approx(np.mean(predicted[labels == 1]), abs=1e-4)
+    assert re.search(rf"^Cat .* {np.sum(labels == 0)}$", out, re.MULTILINE)
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("folder test, 4 images: loss ") and f"mse {np.mean((p - labels) ** 2):.4f}" in last
+    assert "accuracy_at" not in last and "pearson" in last
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_evaluation_refuses_pictures_of_another_shape(script, tmp_path):
+    folder = write_pictures(tmp_path / "mine")
+    splits = load("folder", folder, image_size=(5, 6), validation=3)
+    gray = dataclasses.replace(MODEL, image_shape=(5, 6, 1))
+    recipe = dataclasses.replace(PICTURES, model=gray)
+    run.export(tmp_path / "run", recipe, *cnn.init(5, gray), splits._replace(source=None), 1)
+    module = script("evaluate", f"--run={tmp_path / 'run'}", f"--data_dir={folder}")
+    with pytest.raises(ValueError, match=r"has pictures \(5, 6, 3\), the run was trained on \(5, 6, 1\)"):
+        module.main([])
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_prediction_reads_a_picture_as_training_did(script, tmp_path, rng, resize):
+    folder, recipe = write_pictures(tmp_path / "mine", counts=(1, 1)), dataclasses.replace(PICTURES, resize=resize)
+    picture = folder / "Dog" / "0.png"
+    Image.fromarray(rng.integers(0, 256, [30, 50, 3]).astype(np.uint8)).save(picture)
+    found = script("predict", "--run=nowhere").read(picture, recipe)
+    everything, _, _ = load_pictures("folder", folder, image_size=(5, 6), resize=resize)
+    np.testing.assert_array_equal(found, everything.images[1])
 
 
 @pytest.mark.slow

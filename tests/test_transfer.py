@@ -164,3 +164,16 @@ def test_gradients_reach_a_head_on_tensors():
         tape.watch(tree.leaves(plain))
         logits, _ = network.forward(CONFIG, plain, stats, tf.ones([2, 12, 12, 1]), training=True, seed=1)
     assert all(g is not None for g in tree.leaves(tape.gradient(logits, plain)))
+
+
+def test_a_head_of_two_classes_trains_on_features(tmp_path, trunk, splits):
+    """Features are no pictures that could be drawn; the measures are."""
+    two = [Arrays(part.images, part.labels % 2) for part in splits[:3]]
+    recipe = dataclasses.replace(RECIPE, loss="sigmoid_cross_entropy", epochs=1)
+    result = transfer.train(recipe, tmp_path, trunk, Splits(*two, ("a", "b"), "made"))
+    assert {"pearson", "mse", "accuracy_at/0.5"} <= set(result.test)
+    assert {path.name for path in (result.run_dir / "plots").iterdir()} == {
+        "curves.png",
+        "confusion.png",
+        "measures.png",
+    }

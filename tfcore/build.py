@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import tensorflow as tf
 
@@ -79,14 +80,15 @@ def make_predict(recipe, *, views=True):
     flip, shift = (recipe.view_flip, recipe.view_shift) if views else (False, 0)
     count = (1 + flip) * (2 * shift + 1) ** 2
 
-    @functools.partial(tf.function, jit_compile=recipe.jit or None)
+    @functools.partial(tf.function, jit_compile=recipe.jit or None, autograph=False)
     def mean_logits(weights, stats, images):
         shown = augment.views(images, flip=flip, shift=shift) if count > 1 else images
         logits, _ = forward(weights, stats, shown, training=False)
         return tf.reduce_mean(tf.reshape(logits, [count, -1, logits.shape[-1]]), axis=0), {}
 
     bound = lambda weights, stats, x, training: mean_logits(weights, stats, x)  # noqa: E731
-    size = max(500 // count, 1)
+    most = 2**22 // math.prod(recipe.model.image_shape)  # values in a batch, so that large pictures need no more memory
+    size = max(min(most, 500) // count, 1)
     return functools.partial(training.predict, bound, preprocess=tf.convert_to_tensor, batch_size=size)
 
 

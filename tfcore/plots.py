@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tfcore.files import durable
+
 
 def save(directory, drawings):
     """Writes each of {name: Matplotlib figure} as `directory`/name.png."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawings.items():
-        drawing.savefig(directory / f"{name}.png")
+        with durable(directory / f"{name}.png") as file:
+            drawing.savefig(file, format="png")
 
 
 def figure(width, height, **options):

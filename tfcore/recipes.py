@@ -96,9 +96,13 @@ class Recipe:
             value = getattr(self, name)
             if value < 0 or (name in positive and value == 0):
                 raise ValueError(f"--{name}={value} must be {'positive' if name in positive else 'at least 0'}")
-        for name in ("label_smoothing", "ema_decay", "max_bad_fraction"):
+        for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name}={getattr(self, name)} must be in [0, 1)")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(f"--max_bad_fraction={self.max_bad_fraction} must be between 0 and 1")
+        if any(side < 1 or epochs < 1 for side, epochs in self.progressive):
+            raise ValueError(f"progressive={self.progressive} must be pairs of a side and a number of epochs")
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(f"--weight_decay={self.weight_decay} needs --optimizer=adamw, not {self.optimizer}")
 

@@ -200,9 +200,9 @@ class _Run:
         meta.update(epoch=row["epoch"], sums={}, seconds=0.0, stale=0 if best else meta["stale"] + 1)
         if best:
             meta["best"] = {"epoch": row["epoch"], **validation}
+        self.journal.drawings(report.drawings(logits, part, self.splits.class_names), row["step"])
         self._count_time()
         self.journal.epoch(row, meta["total_seconds"], self._histograms() if self.histograms else None)
-        self.journal.drawings(report.drawings(logits, part, self.splits.class_names), row["step"])
         checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=best)
 
     def _validation_part(self):
@@ -260,7 +260,7 @@ def export(logdir, recipe, weights, stats, splits, epoch):
     directory = Path(logdir) / "export"
     directory.mkdir(parents=True, exist_ok=True)
     facts = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "epoch": epoch}
-    facts |= {"content": splits.source.content} if splits.source else {}
+    facts |= {"content": splits.source.content, "order": splits.source.order} if splits.source else {}
     checkpoint.export_weights(directory / "weights.safetensors", weights, stats, metadata=facts)
 
 

@@ -55,12 +55,12 @@ def claim(logdir, recipe, splits, start=None):
     """Writes config.json and environment.json, or refuses a directory whose run has another recipe."""
     config, place = logdir / "config.json", logdir / "environment.json"
     now = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "start": _digest(start)}
-    now |= {"content": splits.source.content} if splits.source else {}
+    now |= {"content": splits.source.content, "order": splits.source.order} if splits.source else {}
     if config.exists():
         before = json.loads(config.read_text())
         differences = _differences(before["recipe"], now["recipe"])
         differences += ["it started from other weights"] if before.get("start") != now["start"] else []
-        differences += ["it has other pictures"] if before.get("content") != now.get("content") else []
+        differences += ["it has other pictures"] if before.get("order") != now.get("order") else []
         if differences:
             raise ValueError(
                 f"{logdir} holds a run with other settings: {'; '.join(differences)}. "
@@ -125,7 +125,7 @@ def truncate(path, epoch):
 def load_run(run_dir):
     """Returns recipe, weights, stats and facts of a run: its export, or its newest checkpoint while it trains.
 
-    The facts are "class_names", and for a set of pictures "content", its hash.
+    The facts are "class_names", and for a set of pictures its hashes "content" and "order".
 
     Raises:
       ValueError, OSError: `run_dir` holds no run, or a broken one.

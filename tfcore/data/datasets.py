@@ -64,12 +64,12 @@ class Arrays(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The files that a set of pictures was made of. bad: (name, reason) of each that could not be used; survey: of
-    what was found; content: a hash of all bytes."""
+    """The files that a set of pictures was made of; each field as in `image_folder.Folder`."""
 
     bad: list[tuple[str, str]]
     survey: Survey
     content: str
+    order: str
 
 
 class Splits(NamedTuple):
@@ -127,6 +127,8 @@ def load(
         files = find_files(name, data_dir)
         train, test = _load_part(name, "train", files), _load_part(name, "t10k", files)
     train, held_out = split(train, min(validation, len(train.labels) // 6), seed)
+    if source and validation and not len(held_out.labels):
+        raise ValueError(f"{len(everything.labels)} usable pictures are too few to hold some out: 8 are the least")
     if 0 < train_examples < len(train.labels):
         _, train = split(train, train_examples, seed)
     return Splits(train, held_out, test, classes, name, source)
@@ -193,7 +195,7 @@ def find_pictures(name, data_dir=None):
     for path in (place / sub / file for place in places for sub in (name, ".") for file in names):
         if path.exists():
             return path
-    if data_dir and (places[0].is_file() or (places[0] / "Cat").is_dir()):
+    if data_dir and (places[0].is_file() or (places[0] / "Cat").is_dir() or (places[0] / "cat").is_dir()):
         return places[0]
     if data_dir:
         raise FileNotFoundError(f"no {' or '.join(names)} in {places[0]}: put it there, or leave --data_dir out")
@@ -253,9 +255,9 @@ def load_pictures(name, data_dir=None, *, image_size=(150, 150), resize="stretch
         cache_dir=cache_dir() / "pictures",
     )
     labels, classes = folder.labels, folder.class_names
-    if name == "cats_vs_dogs" and classes == ("Cat", "Dog"):
-        labels, classes = 1 - labels, ("Dog", "Cat")
-    return Arrays(folder.images, labels), classes, Source(folder.bad, folder.survey, folder.content)
+    if name == "cats_vs_dogs" and [c.lower() for c in classes] == ["cat", "dog"]:
+        labels, classes = 1 - labels, classes[::-1]
+    return Arrays(folder.images, labels), classes, Source(folder.bad, folder.survey, folder.content, folder.order)
 
 
 def _load_digits():

@@ -66,7 +66,7 @@ class Survey:
 class Folder(NamedTuple):
     """images: [N, H, W, C] uint8, a read-only np.memmap; labels: [N] int32; names: of the N pictures, "CLASS/file";
     bad: (name, reason) of each picture that could not be used; survey: of all that was found; content: a hash of
-    the bytes of all the pictures, whatever they are called."""
+    the bytes of all the pictures, whatever they are called; order: a hash of their bytes and classes, as ordered."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -75,6 +75,7 @@ class Folder(NamedTuple):
     bad: list[tuple[str, str]]
     survey: Survey
     content: str
+    order: str
 
 
 def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fraction=0.05, cache_dir, progress=True):
@@ -104,8 +105,9 @@ def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fract
     images, labels, names, bad = image_cache.load(directory, names, labels, (*image_size, channels), read_all)
     _check_bad(path, labels, class_names, len(entries), bad, max_bad_fraction)
     found = _kept_survey(directory / "survey.json", entries)
-    content = hashlib.sha256(json.dumps(sorted(contents)).encode()).hexdigest()
-    return Folder(images, labels, class_names, names, bad, found, content)
+    ordered = [[entry.label, crc] for entry, crc in zip(entries, contents)]
+    content, order = (hashlib.sha256(json.dumps(what).encode()).hexdigest() for what in (sorted(contents), ordered))
+    return Folder(images, labels, class_names, names, bad, found, content, order)
 
 
 def scan(path):

@@ -57,7 +57,7 @@ def init(seed, config):
         if stride > 1 or channels != width:
             shapes["shortcut"] = (1, channels, width)
         units = {part: _unit_init(seed, f"{name}/{part}", config, *shape) for part, shape in shapes.items()}
-        units["conv2"][0]["norm"]["scale"].assign(tf.zeros([width]))
+        units["conv2"][0]["norm"]["scale"] = tf.Variable(tf.zeros([width]))
         weights[name], stats[name] = ({part: unit[i] for part, unit in units.items()} for i in (0, 1))
         channels = width
     if config.top:

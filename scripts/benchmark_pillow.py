@@ -1,0 +1,29 @@
+"""The loop of the blog posts, for benchmark.py: one picture after the other through Pillow into a NumPy array."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import PIL
+from benchmark_process import serve
+from PIL import Image
+
+
+def loading(job):
+    """A zip of pictures, decoded."""
+    height, width = job["size"]
+
+    def decode():
+        images = []
+        with zipfile.ZipFile(Path(job["folder"]) / "pictures.zip") as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    image = Image.open(file).convert("RGB").resize((width, height))
+                images.append(np.array(image))
+        return {"loss": float(np.array(images)[::50].mean())}
+
+    return {"decode": decode}
+
+
+if __name__ == "__main__":
+    serve({"loading": loading}, {"pillow": PIL.__version__})
