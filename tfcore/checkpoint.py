@@ -22,16 +22,15 @@ def save(directory, state, meta=None, *, keep=3, best=False):
     Args:
       state: a TrainState.
       meta: what else is needed to go on, JSON values; `restore` returns it.
-      best: also write it as the best so far, which is not counted among `keep`.
+      best: it is the best so far as well; one file under two names, of which this is not counted among `keep`.
     Returns: the path, `directory`/ckpt-<step>.safetensors.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"ckpt-{int(state.step):09d}.safetensors"
-    tensors = _tensors(state)
+    write(directory / BEST if best else path, _tensors(state), meta or {})
     if best:
-        write(directory / BEST, tensors, meta or {})
-    write(path, tensors, meta or {})
+        files.link(directory / BEST, path)
     for old in checkpoints(directory)[:-keep]:
         old.unlink(missing_ok=True)
     return path

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 from pathlib import Path
 
 
@@ -23,6 +24,22 @@ def durable(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def link(existing, path):
+    """Makes `path` a second name of `existing`, or a copy where the disk has no second names; `path` is never half."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(existing, temporary)
+    except OSError:
+        with durable(path) as file, open(existing, "rb") as source:
+            shutil.copyfileobj(source, file)
+        return
+    os.replace(temporary, path)
+    temporary.unlink(missing_ok=True)  # where both were one file already, the line above did nothing
     sync_directory(path.parent)
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -19,6 +20,7 @@ class Journal:
         """`steps` is the number of steps in an epoch."""
         self._recipe, self._logdir, self._steps = recipe, logdir, steps
         self._board = Board(logdir)
+        self._artist, self._drawing = ThreadPoolExecutor(1), None
 
     def introduce(self, splits, state):
         """Shows what is about to be trained, on what: the set, the table of parameters, the graph, the recipe."""
@@ -90,11 +92,22 @@ class Journal:
             flush=True,
         )
 
-    def drawings(self, drawings, step):
-        """Notes {name: Matplotlib figure} in TensorBoard."""
-        for name, drawing in drawings.items():
+    def draw(self, make, step):
+        """Notes in TensorBoard what make() draws, {name: Matplotlib figure}, while training goes on."""
+        self._wait()
+        self._drawing = self._artist.submit(self._draw, make, step)
+
+    def _draw(self, make, step):
+        for name, drawing in make().items():
             self._board.image(name, binary_plots.to_pixels(drawing), step)
+
+    def _wait(self):
+        """Waits for the drawing under way, and raises what it raised."""
+        if self._drawing:
+            self._drawing.result()
+        self._drawing = None
 
     def flush(self):
         """Makes all that was written visible to TensorBoard."""
+        self._wait()
         self._board.flush()

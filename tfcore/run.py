@@ -18,6 +18,8 @@ from tfcore.data import augment, batching, datasets
 from tfcore.init import as_seed, fold_in
 from tfcore.journal import Journal
 
+SAVE_RATE = 5e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
+
 
 class Result(NamedTuple):
     """What a finished run gives: its directory, measures as numbers, epochs taken and seconds of training."""
@@ -86,6 +88,8 @@ class _Run:
         self.seed = as_seed(recipe.seed)
         self.loop_steps = min(recipe.steps_per_loop, self.steps)
         self.no_draws = tf.zeros([self.loop_steps, recipe.batch_size, 0])
+        self.size = sum(leaf.numpy().nbytes for leaf in tree.leaves(self.state._asdict() | {"trainable": {}}))
+        self.next_save = 0.0
         self.meta = {"epoch": 0, "sums": {}, "seconds": 0.0, "total_seconds": 0.0, "stale": 0}
         self.meta["best"] = {"epoch": 0, "accuracy": -1.0}
 
@@ -102,6 +106,7 @@ class _Run:
             while self.meta["epoch"] < self._last_epoch():
                 self._epoch(stop)
         self._test()
+        self.journal.flush()
         return _result(self.logdir)
 
     def _last_epoch(self):
@@ -200,10 +205,12 @@ class _Run:
         meta.update(epoch=row["epoch"], sums={}, seconds=0.0, stale=0 if best else meta["stale"] + 1)
         if best:
             meta["best"] = {"epoch": row["epoch"], **validation}
-        self.journal.drawings(report.drawings(logits, part, self.splits.class_names), row["step"])
+        self.journal.draw(functools.partial(report.drawings, logits, part, self.splits.class_names), row["step"])
         self._count_time()
         self.journal.epoch(row, meta["total_seconds"], self._histograms() if self.histograms else None)
-        checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=best)
+        if best or meta["epoch"] >= self._last_epoch() or time.perf_counter() > self.next_save:
+            checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=best)
+            self.next_save = time.perf_counter() + self.size / SAVE_RATE
 
     def _validation_part(self):
         """Returns what the epoch is validated on: all of the part, or `validation_steps` batches of it."""

@@ -1,6 +1,7 @@
 """A run that starts from a trained trunk: features once, a head on them, then the upper trunk at a lower rate."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -59,22 +60,33 @@ def load_trunk(config, path):
     return tuple(chosen)
 
 
-def compute_features(recipe, weights, stats, images, *, cache=None):
-    """Returns the trunk's activations of stored images, [N, H', W', C'] float32: a read-only map when cached.
+def frozen_trunk(recipe, weights, stats):
+    """Returns the frozen trunk as features(images) -> [N, H', W', C'] float32 in NumPy; images uint8 as stored.
 
     Args:
       recipe: its model is a `transfer.Config`; its scale, offset and precision say how the trunk reads.
-      weights, stats: of the trunk.
+      weights, stats: of the trunk. Batch norm is folded into InceptionV3's convolutions.
+    """
+    config = recipe.model.trunk
+    if isinstance(config, inception_v3.Config):
+        weights, stats = inception_v3.fold(weights, stats), {}
+    forward = tf.function(build.make_forward(dataclasses.replace(recipe, model=config)), autograph=False)
+    bound = functools.partial(training.predict, forward, weights, stats)
+    return functools.partial(bound, batch_size=50, preprocess=tf.convert_to_tensor)
+
+
+def compute_features(recipe, weights, stats, images, *, cache=None, trunk=None):
+    """Returns the trunk's activations of stored images, [N, H', W', C'] float32: a read-only map when cached.
+
+    Args:
+      recipe, weights, stats: as in `frozen_trunk`.
       images: [N, H, W, C] uint8.
       cache: the directory to keep them in, under a hash of weights, reading and pictures; None keeps nothing.
+      trunk: what `frozen_trunk` returned for these, to trace it once for several calls.
     """
-    config = recipe.model
     path = Path(cache) / f"{_features_key(recipe, weights, stats, images)}.npy" if cache else None
     if path is None or not path.exists():
-        if isinstance(config.trunk, inception_v3.Config):
-            weights, stats = inception_v3.fold(weights, stats), {}
-        forward = tf.function(build.make_forward(dataclasses.replace(recipe, model=config.trunk)))
-        features = training.predict(forward, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
+        features = (trunk or frozen_trunk(recipe, weights, stats))(images)
         if path is None:
             return features
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,10 +117,10 @@ def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
         variants = [_augmented(recipe, images, epoch) for epoch in range(copies)]
         images, labels = np.concatenate(variants), np.concatenate([labels] * copies)
     parts = [datasets.Arrays(images, labels), splits.validation, splits.test]
-    parts = [
-        datasets.Arrays(compute_features(recipe, weights, stats, part.images, cache=cache), part.labels)
-        for part in parts
-    ]
+    features = functools.partial(
+        compute_features, recipe, weights, stats, cache=cache, trunk=frozen_trunk(recipe, weights, stats)
+    )
+    parts = [datasets.Arrays(features(part.images), part.labels) for part in parts]
     return datasets.Splits(*parts, splits.class_names, splits.name, splits.source)
 
 
