@@ -311,7 +311,6 @@ def test_a_run_on_rows_of_a_file_equals_one_on_arrays(folder, tmp_path):
         (((64, 2),), [64, 64, 0, 0]),
         (((64, 1), (96, 2)), [64, 96, 96, 0]),
         (((64, 1), (96, 9)), [64, 96, 96, 96]),
-        (((64, 0), (96, 1)), [96, 0, 0, 0]),
     ],
 )
 def test_side_at_an_epoch(progressive, sides):
