@@ -295,13 +295,13 @@ _pets_training = {
 _pets_cnn64_128_best = dataclasses.replace(
     _pets_cnn64_128,
     name="pets_cnn64_128_best",
-    model=dataclasses.replace(_pets_cnn64_128.model, batch_norm=True, dropout=0.5, init="he_normal"),
+    model=dataclasses.replace(_pets_cnn64_128.model, batch_norm=True, hidden_norm=True, dropout=0.3, init="he_normal"),
     **{**_pets_training, "epochs": 44, "learning_rate": 1e-3},
 )
 _pets_cnn150_best = dataclasses.replace(
     _pets_cnn150,
     name="pets_cnn150_best",
-    model=dataclasses.replace(_pets_cnn150.model, batch_norm=True, dropout=0.3, init="he_normal"),
+    model=dataclasses.replace(_pets_cnn150.model, batch_norm=True, hidden_norm=True, dropout=0.3, init="he_normal"),
     steps_per_epoch=0,
     **{**_pets_training, "epochs": 28},
 )

@@ -32,6 +32,8 @@ class Config:
     classes: the width of the logits.
     top: False ends in the features after the last block, [N, H', W', C'], for transfer.
     batch_norm: normalize after each convolution (which then has no bias).
+    hidden_norm: normalize after each hidden dense layer: where it reads very many values, a step would else change
+      what it gives by far too much.
     pool_features: the mean over height and width instead of flattening.
     dropout: the drop probability before each dense layer.
     init: the name of an initializer.
@@ -46,6 +48,7 @@ class Config:
     classes: int = 10
     top: bool = True
     batch_norm: bool = False
+    hidden_norm: bool = False
     pool_features: bool = False
     dropout: float = 0.0
     init: str = "he_normal"
@@ -73,6 +76,9 @@ def init(seed, config):
     names = [f"dense{i}" for i in range(1, len(config.hidden) + 1)]
     for name, in_dim, out_dim in zip(names, widths, widths[1:]):
         weights[name] = dense_init(fold_in(seed, name), in_dim, out_dim, init=config.init)
+        if config.hidden_norm:
+            del weights[name]["b"]
+            weights[name]["norm"], stats[name] = batch_norm_init(out_dim)
     weights["logits"] = dense_init(fold_in(seed, "logits"), widths[-1], config.classes, init=config.init)
     return weights, stats
 
@@ -118,7 +124,10 @@ def forward(config, weights, stats, x, *, training, seed=None):
         return x, new_stats
     x = global_avg_pool(x) if config.pool_features else flatten(x)
     for i in range(1, len(config.hidden) + 1):
-        x = dense(weights[f"dense{i}"], _drop(config, x, training, seed, i), name=f"dense{i}")
+        name, layer = f"dense{i}", weights[f"dense{i}"]
+        x = dense(layer, _drop(config, x, training, seed, i), name=name)
+        if config.hidden_norm:
+            x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name=f"{name}/norm")
         x = tf.nn.relu(x) if config.hidden_activation == "relu" else x
     return dense(weights["logits"], _drop(config, x, training, seed, 0), name="logits"), new_stats
 
