@@ -88,7 +88,8 @@ class _Run:
         self.seed = as_seed(recipe.seed)
         self.loop_steps = min(recipe.steps_per_loop, self.steps)
         self.no_draws = tf.zeros([self.loop_steps, recipe.batch_size, 0])
-        self.size = sum(leaf.numpy().nbytes for leaf in tree.leaves(self.state._asdict() | {"trainable": {}}))
+        stored = tree.leaves({"weights": weights, "stats": stats, "slots": self.state.slots})
+        self.size = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in stored)
         self.next_save = 0.0
         self.meta = {"epoch": 0, "sums": {}, "seconds": 0.0, "total_seconds": 0.0, "stale": 0}
         self.meta["best"] = {"epoch": 0, "accuracy": -1.0}
