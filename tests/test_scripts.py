@@ -96,9 +96,9 @@ def test_the_same_command_again_says_that_the_run_is_complete(digits_run):
     ("name", "arguments", "status", "words"),
     [
         ("train_mlp.py", ["--epochs=many"], 2, "--epochs=many"),
-        ("train_mlp.py", ["--colour=red"], 2, "colour"),
+        pytest.param("train_mlp.py", ["--colour=red"], 2, "colour", marks=pytest.mark.slow),
         ("train_cnn.py", ["--filters=1,2,3", "--dataset=digits"], 2, "2 convolutions"),
-        ("train_cnn.py", ["--hidden=12,x"], 2, "--hidden=12,x"),
+        pytest.param("train_cnn.py", ["--hidden=12,x"], 2, "--hidden=12,x", marks=pytest.mark.slow),
         ("train_mlp.py", ["--dataset=mnist", "--data_dir=/nonexistent"], 1, "/nonexistent/mnist"),
         ("evaluate.py", ["--run=nowhere"], 1, "--run=nowhere"),
         ("predict.py", ["--run=nowhere"], 2, "pictures"),
@@ -110,7 +110,9 @@ def test_bad_input_ends_in_one_line(tmp_path, name, arguments, status, words):
     assert words in done.stderr and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_same_command_resumes(tmp_path, signum, status):
     arguments = ["--dataset=digits", "--epochs=2000", "--jit=off"]
     child = subprocess.Popen(
@@ -138,6 +140,7 @@ def test_convolutions_are_drawn(tmp_path):
     assert Image.open(tmp_path / "convolutions.png").size[0] > 500
 
 
+@pytest.mark.slow
 def test_transfer_from_weights_to_prediction(tmp_path):
     """InceptionV3 up to its first block, drawn weights, a folder of bright and dark pictures."""
     config = inception_v3.Config(top=False, endpoint="mixed0", image_shape=(75, 75, 3))
@@ -267,7 +270,7 @@ def test_the_flags_of_pictures_reach_the_recipe(script, monkeypatch):
 
 @pytest.mark.parametrize("change", ["--filters=8", "--batch_norm", "--nobatch_norm"])
 def test_a_residual_network_has_no_filters_to_change(script, monkeypatch, change):
-    with pytest.raises(flags.Error, match="--recipe=pets_best is none"):
+    with pytest.raises(flags.Error, match="not for the network of --recipe=pets_best"):
         chosen(script, monkeypatch, "--recipe=pets_best", change)
 
 
@@ -301,7 +304,7 @@ PICTURES = Recipe("small", "folder", MODEL, loss="sigmoid_cross_entropy", batch_
 def facts_of(recipe, folder):
     """What the export of a run on `folder` says about it."""
     _, classes, source = load_pictures(recipe.dataset, folder, image_size=(5, 6))
-    return {"class_names": list(classes), "content": source.content}
+    return {"class_names": list(classes), "content": source.content, "order": source.order}
 
 
 def evaluated(script, *arguments, recipe=PICTURES, facts):
