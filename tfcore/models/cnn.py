@@ -24,8 +24,9 @@ class Config:
     """conv 64, pool, conv 64, pool, dense 64, 10 classes unless told otherwise.
 
     image_shape: (H, W, C) of a picture.
-    blocks: the channels of each convolution, grouped; a 2x2 max pool ends each group.
+    blocks: the channels of each convolution, grouped; a max pool ends each group.
     kernel: the side of every convolution's window.
+    pool: the side of every max pool's window, and its stride.
     padding: "VALID" or "SAME", of the convolutions.
     hidden: the width of each dense layer before the logits.
     hidden_activation: "relu" or "linear".
@@ -42,6 +43,7 @@ class Config:
     image_shape: tuple[int, int, int] = (28, 28, 1)
     blocks: tuple[tuple[int, ...], ...] = ((64,), (64,))
     kernel: int = 3
+    pool: int = 2
     padding: str = "VALID"
     hidden: tuple[int, ...] = (64,)
     hidden_activation: str = "relu"
@@ -93,7 +95,7 @@ def feature_shape(config):
     for name, channels, ends_block in _convolutions(config):
         features = channels
         cut = config.kernel - 1 if config.padding == "VALID" else 0
-        height, width = ((side - cut) // (2 if ends_block else 1) for side in (height, width))
+        height, width = ((side - cut) // (config.pool if ends_block else 1) for side in (height, width))
         if min(height, width) < 1:
             raise ValueError(f"{name}: pictures of {config.image_shape[:2]} are too small for blocks {config.blocks}")
     return height, width, features
@@ -114,10 +116,10 @@ def forward(config, weights, stats, x, *, training, seed=None):
             x = conv2d({"w": layer["w"]}, x, padding=config.padding, name=name)
             x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name=f"{name}/norm")
             x = tf.nn.relu(x)
-            x = max_pool(x) if ends_block else x
+            x = _pool(config, x) if ends_block else x
         elif ends_block:  # bias and relu are monotone, so they give the same after the pool, on a quarter of the values
             x = conv2d({"w": layer["w"]}, x, padding=config.padding, name=name)
-            x = tf.nn.relu(tf.nn.bias_add(max_pool(x), layer["b"]))
+            x = tf.nn.relu(tf.nn.bias_add(_pool(config, x), layer["b"]))
         else:
             x = tf.nn.relu(conv2d(layer, x, padding=config.padding, name=name))
     if not config.top:
@@ -139,6 +141,10 @@ def _convolutions(config):
         for i, channels in enumerate(block):
             number += 1
             yield f"conv{number}", channels, i == len(block) - 1
+
+
+def _pool(config, x):
+    return max_pool(x, size=config.pool, stride=config.pool)
 
 
 def _drop(config, x, training, seed, layer):
