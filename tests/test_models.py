@@ -92,6 +92,7 @@ MODELS = {
     "cnn of two in a block": (cnn, cnn.Config(**SMALL, blocks=((4, 3), (5,)), hidden=(7, 6), padding="SAME")),
     "cnn linear": (cnn, cnn.Config(**SMALL, blocks=((4,),), hidden=(7,), hidden_activation="linear", kernel=5)),
     "cnn with batch norm": (cnn, cnn.Config(**SMALL, blocks=((4, 3), (5,)), padding="SAME", batch_norm=True)),
+    "cnn of wide pools": (cnn, cnn.Config(**SMALL, blocks=((4,), (5,)), hidden=(7,), pool=3, padding="SAME")),
     "cnn of pooled features": (cnn, cnn.Config(**SMALL, blocks=((4,), (5,)), hidden=(), pool_features=True)),
     "resnet": (resnet, resnet.Config((12, 8, 2), ((4, 2), (5, 1)), 3)),  # against Keras in test_resnet.py
 }
@@ -120,7 +121,7 @@ def textbook(model, config, weights, x):
             number += 1
             layer = weights[f"conv{number}"]
             x = tf.nn.relu(tf.nn.conv2d(x, layer["w"], 1, config.padding) + layer["b"])
-        x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+        x = tf.nn.max_pool2d(x, config.pool, config.pool, "VALID")
     x = tf.reduce_mean(x, [1, 2]) if getattr(config, "pool_features", False) else tf.reshape(x, [len(x), -1])
     for i in range(len(config.hidden)):
         x = x @ weights[f"dense{i + 1}"]["w"] + weights[f"dense{i + 1}"]["b"]
