@@ -35,7 +35,7 @@ def _quiet_stderr():
 
 
 with _quiet_stderr():
-    import tensorflow as tf
+    from tensorflow_alone import tf
 
     tf.config.list_physical_devices()
 

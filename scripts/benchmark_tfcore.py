@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from benchmark_process import serve
+from tensorflow_alone import tf
 
 from tfcore import build, recipes, training, tree
 from tfcore.data import augment, batching

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -461,3 +462,15 @@ def test_killed_runs_end_with_the_bytes_of_an_unbroken_one(tmp_path):
     checkpoints = [sorted(tmp_path.glob(f"{d}/logs/*/*/checkpoints/ckpt-*"))[-1] for d in ("whole", "killed")]
     tensors = [tree.flatten(checkpoint.read(path)[0]) for path in checkpoints]
     assert {p: v.tobytes() for p, v in tensors[0].items()} == {p: v.tobytes() for p, v in tensors[1].items()}
+
+
+def test_scripts_import_tensorflow_without_keras_and_leave_keras_importable():
+    code = """
+        from tensorflow_alone import tf
+        import sys
+        assert not {"keras", "sklearn"} & sys.modules.keys()
+        import keras
+        from tensorflow_alone import tf as again
+        assert again is tf and tf.keras.ops.sum([1.0, 2.0]) == 3 and keras.__version__
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT / "scripts", check=True)

@@ -41,7 +41,7 @@ def problem(name, optimizer, seed=1, **options):
     model, config = CONFIGS[name]
     state = training.init_state(*model.init(seed, config), optimizer, **options)
     loss_fn = loss_of(model, config)
-    return state, lambda batch, seed: training.train_step(state, batch, seed, loss_fn=loss_fn, optimizer=optimizer)
+    return state, functools.partial(training.train_step, state, loss_fn=loss_fn, optimizer=optimizer)
 
 
 def batches(name, count, n=16, seed=5):
@@ -239,7 +239,8 @@ def test_only_the_gradients_that_are_not_finite_are_named():
 @every_model
 def test_in_a_graph_a_bad_batch_is_flagged_and_changes_no_byte(name, jit):
     state, step = problem(name, averaged(adam(0.01), 0.9))
-    run, batch = tf.function(step, jit_compile=jit), row(batches(name, 1), 0)
+    run = tf.function(functools.partial(step, jit=jit), jit_compile=jit)
+    batch = row(batches(name, 1), 0)
     assert run(batch, 0)["finite"].numpy()
     before = arrays(state)
     for value in (np.nan, np.inf, -np.inf):
@@ -260,7 +261,7 @@ def test_a_finite_loss_with_an_infinite_gradient_changes_no_byte(jit):
 
     before = arrays(state)
     step = functools.partial(training.train_step, loss_fn=loss_fn, optimizer=momentum())
-    metrics = tf.function(lambda: step(state, None, 0), jit_compile=jit)()
+    metrics = tf.function(lambda: step(state, None, 0, jit=jit), jit_compile=jit)()
     assert np.isfinite(metrics["loss"]) and not metrics["finite"].numpy()
     assert same_bits(arrays(state), before)
 
@@ -273,7 +274,7 @@ def loop(name, optimizer, jit=False):
     model, config = CONFIGS[name]
     state = training.init_state(*model.init(1, config), optimizer)
     run = functools.partial(training.train_loop, state, loss_fn=loss_of(model, config), optimizer=optimizer)
-    return state, tf.function(lambda block, count: run(block, count, 7), jit_compile=jit)
+    return state, tf.function(lambda block, count: run(block, count, 7, jit=jit), jit_compile=jit)
 
 
 @pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])

@@ -99,12 +99,12 @@ def make_block(recipe, state, optimizer, side=0):
     images as `draws` say, and takes a step for each of the first `count` rows. With `recipe.jit` the loop is compiled.
     With `side` above 0 the images are made that small.
     """
-    loss_fn = make_loss_fn(recipe)
+    loss_fn, jit = make_loss_fn(recipe), recipe.jit
 
     def loop(block, count, seed):
-        return training.train_loop(state, block, count, seed, loss_fn=loss_fn, optimizer=optimizer)
+        return training.train_loop(state, block, count, seed, loss_fn=loss_fn, optimizer=optimizer, jit=jit)
 
-    loop = tf.function(loop, jit_compile=True, autograph=False) if recipe.jit else loop
+    loop = tf.function(loop, jit_compile=True, autograph=False) if jit else loop
 
     def run_block(images, labels, draws, count, seed):
         flat = tf.reshape(images, [-1, *images.shape[2:]])

@@ -30,13 +30,14 @@ def init_state(weights, stats, optimizer, *, learns=lambda path: True):
     return TrainState(weights, trainable, stats, optimizer.init(trainable), tf.Variable(0, dtype=tf.int64))
 
 
-def train_step(state, batch, seed, *, loss_fn, optimizer):
+def train_step(state, batch, seed, *, loss_fn, optimizer, jit=False):
     """Takes one step; runs eagerly, in a `tf.function`, under XLA and in `strategy.run`.
 
     Args:
       batch: what `loss_fn` takes; with the built-in ones (images, labels).
       seed: of the run; the step is folded in.
       loss_fn: (weights, stats, batch, seed) -> loss, (metrics, new_stats); loss and metrics are scalars.
+      jit: write it in the way that is fast when XLA compiles it; the result is the same.
     Returns: the metrics, with "loss", "gradient_norm" and "finite". Where loss or gradients are not finite nothing is
       assigned and the step does not count.
     Raises:
@@ -49,7 +50,7 @@ def train_step(state, batch, seed, *, loss_fn, optimizer):
         loss, (metrics, new_stats) = loss_fn(state.weights, state.stats, batch, seed)
     grads = connected(tape.gradient(loss, state.trainable))
     grads, new_stats, metrics = all_reduce((grads, new_stats, {"loss": loss, **metrics}))
-    norm = tf.linalg.global_norm(tree.leaves(grads))
+    norm = global_norm(grads, jit=jit)
     finite = tf.math.is_finite(metrics["loss"]) & tf.math.is_finite(norm)
     if tf.executing_eagerly() and not finite:
         raise FloatingPointError(not_finite(metrics["loss"], grads, state.step))
@@ -59,8 +60,32 @@ def train_step(state, batch, seed, *, loss_fn, optimizer):
         tree.assign(state.stats, new_stats)
         return state.step.assign_add(1)
 
-    tf.cond(finite, update, state.step.read_value)
+    if jit:
+        update_or_restore(finite, update, state)
+    else:
+        tf.cond(finite, update, state.step.read_value)
     return {**metrics, "gradient_norm": norm, "finite": finite}
+
+
+def global_norm(grads, *, jit=False):
+    """Returns the square root of the sum of all squares. XLA takes a sum of floats one by one, but not a product's."""
+    if not jit:
+        return tf.linalg.global_norm(tree.leaves(grads))
+    squares = [tf.square(tf.convert_to_tensor(g)) for g in tree.leaves(grads)]
+    squares = [tf.reshape(s, [-1, s.shape[-1] if s.shape.rank else 1]) for s in squares]
+    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.matmul(s, tf.ones([s.shape[1], 1], s.dtype))) for s in squares]))
+
+
+def update_or_restore(finite, update, state):
+    """Runs `update`, then brings back the old values unless `finite`.
+
+    XLA makes this choice inside the loops of the update; a branch it compiles into copies of what it might change.
+    """
+    variables = [*tree.leaves({"w": state.trainable, "stats": state.stats, "slots": state.slots}), state.step]
+    before = [v.read_value() for v in variables]
+    update()
+    for v, old in zip(variables, before):
+        v.assign(tf.where(finite, v, old))
 
 
 def connected(grads):
@@ -91,12 +116,13 @@ def all_reduce(values):
     return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.MEAN, flat))
 
 
-def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("accuracy",)):
+def train_loop(state, block, count, seed, *, loss_fn, optimizer, jit=False, metric_names=("accuracy",)):
     """Takes the first `count` steps of a block of batches, in one graph; stops before a step that is not finite.
 
     Args:
       block: a structure of arrays [k, batch_size, ...]; step i takes row i.
       count: int32 scalar, at most k.
+      jit: as in `train_step`.
       metric_names: the scalars of `loss_fn` to sum up.
     Returns: {name: sum over the steps taken}, with "loss" and "gradient_norm". `state.step` says how many were taken.
     """
@@ -107,7 +133,7 @@ def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("
 
     def step(i, _, totals):
         batch = tf.nest.map_structure(lambda rows: rows[i], block)
-        metrics = train_step(state, batch, seed, loss_fn=loss_fn, optimizer=optimizer)
+        metrics = train_step(state, batch, seed, loss_fn=loss_fn, optimizer=optimizer, jit=jit)
         finite = metrics["finite"]  # the metrics of a step that was not taken do not count
         return i + 1, finite, {name: totals[name] + tf.where(finite, metrics[name], 0.0) for name in names}
 
