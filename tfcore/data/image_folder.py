@@ -97,14 +97,14 @@ def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fract
     contents = identify(entries, cache_dir, path)
     key = cache_key(entries, contents, class_names, image_size, resize, channels)
     directory = Path(cache_dir) / f"{image_size[0]}x{image_size[1]}-{key[:32]}"
-    names, labels = [e.name for e in entries], [e.label for e in entries]
+    names, labels, sizes = [e.name for e in entries], [e.label for e in entries], {}
 
     def read_all():
-        return _shown(decode_all(entries, image_size, resize, channels), len(entries), progress)
+        return _shown(decode_all(entries, image_size, resize, channels, sizes), len(entries), progress)
 
     images, labels, names, bad = image_cache.load(directory, names, labels, (*image_size, channels), read_all)
     _check_bad(path, labels, class_names, len(entries), bad, max_bad_fraction)
-    found = _kept_survey(directory / "survey.json", entries)
+    found = _kept_survey(directory / "survey.json", entries, sizes)
     ordered = [[entry.label, crc] for entry, crc in zip(entries, contents)]
     content, order = (hashlib.sha256(json.dumps(what).encode()).hexdigest() for what in (sorted(contents), ordered))
     return Folder(images, labels, class_names, names, bad, found, content, order)
@@ -205,24 +205,27 @@ def read(entry, *, most=None):
     return data
 
 
-def survey(entries):
-    """Counts classes, bytes and picture sizes, from the headers alone; sizes are as stored, before EXIF rotation."""
-    sizes, unreadable = Counter(), 0
+def survey(entries, known=None):
+    """Counts classes, bytes and picture sizes; sizes are as stored, before EXIF rotation.
+
+    known: {name: (width, height)} of pictures whose size need not be read from their headers once more.
+    """
+    known, sizes, unreadable = known or {}, Counter(), 0
     for entry in entries:
         try:
-            sizes[_stored_size(entry)] += 1
+            sizes[known.get(entry.name) or _stored_size(entry)] += 1
         except (ValueError, OSError):
             unreadable += 1
     counts = Counter(e.name.split("/")[0] for e in entries)
     return Survey(dict(counts), sum(e.size for e in entries), dict(sizes.most_common()), unreadable)
 
 
-def _kept_survey(path, entries):
+def _kept_survey(path, entries, known):
     """Returns the survey of `entries` from `path`; makes it, and leaves it there, where it is missing."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(path.read_bytes())
         return Survey(**{**kept, "sizes": {(width, height): count for width, height, count in kept["sizes"]}})
-    found = survey(entries)
+    found = survey(entries, known)
     sizes = [[*size, count] for size, count in found.sizes.items()]
     with contextlib.suppress(OSError):  # without it the next start is only slower
         write_text(path, json.dumps({**dataclasses.asdict(found), "sizes": sizes}))
@@ -274,28 +277,34 @@ def cache_key(entries, contents, class_names, image_size, resize, channels):
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def decode_all(entries, image_size, resize, channels):
-    """Yields of each entry, in order, its array [H, W, C] or the reason why there is none; decodes in threads."""
+def decode_all(entries, image_size, resize, channels, sizes=None):
+    """Yields of each entry, in order, its array [H, W, C] or the reason why there is none; decodes in threads.
+
+    sizes: a dictionary to put {name: (width, height)} into, as stored.
+    """
+    sizes = {} if sizes is None else sizes
+
+    def decode_some(some):
+        return [_decode_one(entry, image_size, resize, channels, sizes) for entry in some]
+
     threads, pending = _threads(), deque()
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         try:
             for start in range(0, len(entries), CHUNK):
                 if len(pending) > 2 * threads:  # the rest waits: memory stays flat
                     yield from pending.popleft().result()
-                pending.append(pool.submit(_decode_some, entries[start : start + CHUNK], image_size, resize, channels))
+                pending.append(pool.submit(decode_some, entries[start : start + CHUNK]))
             while pending:
                 yield from pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_some(entries, image_size, resize, channels):
-    return [_decode_one(entry, image_size, resize, channels) for entry in entries]
-
-
-def _decode_one(entry, image_size, resize, channels):
+def _decode_one(entry, image_size, resize, channels, sizes):
     try:
-        return pictures.decode(read(entry), image_size, resize=resize, channels=channels)
+        data = read(entry)
+        sizes[entry.name] = pictures.stored_size(data)
+        return pictures.decode(data, image_size, resize=resize, channels=channels)
     except ValueError as error:
         return str(error)
     except OSError as error:
