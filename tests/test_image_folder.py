@@ -460,7 +460,7 @@ def test_an_error_while_building_leaves_nothing(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("a mistake in the program")
 
-    monkeypatch.setattr(pictures, "decode", broken)
+    monkeypatch.setattr(pictures, "decode_sized", broken)
     with pytest.raises(RuntimeError, match="a mistake"):
         load(path, tmp_path / "cache")
     (directory,) = directories(tmp_path / "cache")

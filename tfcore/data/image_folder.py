@@ -302,9 +302,8 @@ def decode_all(entries, image_size, resize, channels, sizes=None):
 
 def _decode_one(entry, image_size, resize, channels, sizes):
     try:
-        data = read(entry)
-        sizes[entry.name] = pictures.stored_size(data)
-        return pictures.decode(data, image_size, resize=resize, channels=channels)
+        image, sizes[entry.name] = pictures.decode_sized(read(entry), image_size, resize, channels)
+        return image
     except ValueError as error:
         return str(error)
     except OSError as error:

@@ -44,11 +44,17 @@ def decode(data, image_size, *, resize="stretch", channels=3):
     Raises:
       ValueError: with a short reason: empty, not a picture, cut, damaged, or more than MAX_PIXELS by its header.
     """
+    return decode_sized(data, image_size, resize, channels)[0]
+
+
+def decode_sized(data, image_size, resize, channels):
+    """Returns what `decode` does, and (width, height) as stored."""
     check_options(image_size, resize, channels)
     with _reasons(data):
         image = _open(data)
+        size = image.size
         with _ONE_LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-            return _decode(image, image_size, resize, channels)
+            return _decode(image, image_size, resize, channels), size
 
 
 def check_options(image_size, resize, channels=3):
