@@ -18,7 +18,7 @@ from tfcore.data import augment, batching, datasets
 from tfcore.init import as_seed, fold_in
 from tfcore.journal import Journal
 
-SAVE_RATE = 5e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
+SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
 
 
 class Result(NamedTuple):
