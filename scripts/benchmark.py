@@ -1,6 +1,6 @@
 """Times tfcore beside Keras, PyTorch and JAX on the same work, in turns, and prints the ratios.
 
-python scripts/benchmark.py                                       # all works, 5 rounds; 40 minutes on 2 cores
+python scripts/benchmark.py                                       # all works, 5 rounds; more than an hour
 python scripts/benchmark.py --works=mnist_perceptron --rounds=7
 python scripts/benchmark.py --quick                               # fewer images, 3 rounds; within 2 minutes
 python scripts/benchmark.py --works=fashion_cnn --sides=torch     # with only some of the peers
