@@ -1,16 +1,15 @@
 """TensorFlow as `tf`, without Keras, scikit-learn and SciPy, which it would import along and no script needs.
 
-A script starts sooner so, in less memory. Keras can be imported afterwards as ever. Where TensorFlow has been imported
+A script starts sooner so, in less memory. Each can be imported afterwards as ever. Where TensorFlow has been imported
 before, this is that TensorFlow.
 """
 
 import sys
 
-alone = {"tensorflow", "keras"}.isdisjoint(sys.modules)
-if alone:
-    sys.modules["keras"] = None  # as if it were not installed, which TensorFlow allows for
+hidden = [] if "tensorflow" in sys.modules else [name for name in ("keras", "scipy") if name not in sys.modules]
+sys.modules.update(dict.fromkeys(hidden))  # None: as if it were not installed, which TensorFlow allows for
 try:
     import tensorflow as tf  # noqa: F401
 finally:
-    if alone:
-        del sys.modules["keras"]
+    for name in hidden:
+        del sys.modules[name]

@@ -468,8 +468,9 @@ def test_scripts_import_tensorflow_without_keras_and_leave_keras_importable():
     code = """
         from tensorflow_alone import tf
         import sys
-        assert not {"keras", "sklearn"} & sys.modules.keys()
+        assert not {"keras", "sklearn", "scipy"} & sys.modules.keys()
         import keras
+        import scipy.linalg
         from tensorflow_alone import tf as again
         assert again is tf and tf.keras.ops.sum([1.0, 2.0]) == 3 and keras.__version__
     """
