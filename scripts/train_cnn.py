@@ -9,11 +9,11 @@ python scripts/train_cnn.py --recipe=pets_best
 
 from _command import FLAGS, changed_recipe, define_training_flags, flags, integers, start, train, usage_error
 
-from tfcore.models import cnn, resnet
+from tfcore.models import cnn
 from tfcore.recipes import RECIPES
 
 PETS = ("pets_cnn24", "pets_cnn48", "pets_cnn128", "pets_cnn64_128")  # what --dataset=cats_vs_dogs --filters means
-define_training_flags("fashion_cnn", [n for n, r in RECIPES.items() if isinstance(r.model, cnn.Config | resnet.Config)])
+define_training_flags("fashion_cnn", [n for n, r in RECIPES.items() if isinstance(r.model, cnn.Config)])
 flags.DEFINE_list("filters", None, "channels of each convolution, such as 64,128; one number serves all")
 flags.DEFINE_boolean("batch_norm", None, "normalize after each convolution")
 

@@ -1,6 +1,5 @@
 """Augmentation against SciPy's affine_transform, NumPy's mirrors and turns, and 3x3 matrices."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -42,18 +41,10 @@ def matrix(config, row, height, width):
     return centre @ mirror @ scale @ rotate @ lean @ move @ np.linalg.inv(centre)
 
 
-def resized(m, old, new):
-    """The map `m` of images of size `old`, from the pixels of an output of size `new`: the centres are one point."""
-    (height, width), (to_height, to_width) = old, new
-    centre = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    to_centre = np.array([[1, 0, -(to_width - 1) / 2], [0, 1, -(to_height - 1) / 2], [0, 0, 1]])
-    return m @ centre @ np.diag([width / to_width, height / to_height, 1]) @ to_centre
-
-
-def resample(image, m, fill, size=None):
+def resample(image, m, fill):
     """SciPy's answer; its axes are y, x. image: [H, W, C]."""
     linear, offset = m[1::-1, 1::-1], m[1::-1, 2]
-    options = {"order": 1, "mode": SCIPY[fill], "output_shape": size or image.shape[:2]}
+    options = {"order": 1, "mode": SCIPY[fill]}
     bands = [
         scipy.ndimage.affine_transform(image[..., c].astype(np.float64), linear, offset, **options)
         for c in range(image.shape[-1])
@@ -281,61 +272,6 @@ def test_views_are_all_moves_and_their_mirror_images(flip, shift):
     padded = np.pad(images, [(0, 0), (shift, shift), (shift, shift), (0, 0)], mode="edge")
     moved = [padded[:, y : y + 6, x : x + 7] for y in range(2 * shift + 1) for x in range(2 * shift + 1)]
     np.testing.assert_array_equal(shown, np.concatenate(moved + [view[:, :, ::-1] for view in moved] * flip))
-
-
-RESIZED = [((8, 8), (4, 4)), ((9, 7), (5, 6)), ((12, 6), (6, 12)), ((5, 8), (1, 3)), ((6, 6), (11, 9))]
-
-
-@pytest.mark.parametrize("fill", SCIPY)
-@pytest.mark.parametrize(("old", "new"), RESIZED)
-def test_apply_with_a_size_agrees_with_scipy(rng, fill, old, new):
-    """One grey level: the result is rounded."""
-    config = Augment(shift=0.4, shear=40, zoom=0.5, rotation=180, flip=True, fill=fill)
-    images, rows = pictures(rng, 10, *old, 3), rng.uniform(-1, 1, (10, 9)).astype(np.float32)
-    out = apply(config, images, rows, size=new).numpy()
-    assert out.dtype == np.uint8 and out.shape == (10, *new, 3)
-    maps = [resized(matrix(config, row, *old), old, new) for row in rows]
-    wanted = [resample(image, m, fill, new) for image, m in zip(images, maps)]
-    np.testing.assert_allclose(out.astype(int), wanted, atol=1)
-
-
-@pytest.mark.parametrize("fill", SCIPY)
-@pytest.mark.parametrize("config", [Augment(), FULL], ids=["nothing", "drawn to nothing"])
-def test_half_the_size_is_the_mean_of_each_2x2(rng, config, fill):
-    """An output pixel lies in the middle of four; halves are rounded to even numbers, as NumPy does."""
-    images = pictures(rng, 3, 8, 12, 3)
-    means = images.reshape(3, 4, 2, 6, 2, 3).mean((2, 4))
-    out = apply(dataclasses.replace(config, fill=fill), images, draws(3), size=(4, 6))
-    np.testing.assert_array_equal(out, np.rint(means))
-
-
-def test_the_own_size_changes_nothing(rng):
-    images = pictures(rng, 3, 9, 7)
-    np.testing.assert_array_equal(apply(Augment(), images, draws(3), size=(9, 7)), images)
-
-
-def test_a_shift_is_a_fraction_of_the_side_at_any_size(rng):
-    images, rows, config = pictures(rng, 1, 8, 16), draws(dx=1, dy=-1), Augment(shift=0.25)
-    moved = apply(config, images, rows)
-    np.testing.assert_array_equal(
-        apply(config, images, rows, size=(4, 8)), apply(Augment(), moved, draws(), size=(4, 8))
-    )
-
-
-def test_tones_are_changed_after_the_size(rng):
-    images, rows = pictures(rng, 2, 8, 8), draws(2, contrast=0.7, brightness=-0.5)
-    config, small = Augment(contrast=0.5, brightness=0.2), apply(Augment(), images, rows, size=(4, 4))
-    both = apply(config, images, rows, size=(4, 4)).numpy().astype(int)
-    np.testing.assert_allclose(both, apply(config, small, rows), atol=1)
-
-
-def test_the_size_is_known_in_the_graph(rng):
-    in_graph = tf.function(lambda images, rows: apply(FULL, images, rows, size=(4, 6))).get_concrete_function(
-        tf.TensorSpec([None, 7, 5, 3], tf.uint8), tf.TensorSpec([None, 9])
-    )
-    images, rows = pictures(rng, 2, 7, 5, 3), draw(FULL, 0, 0, 2)
-    assert in_graph.output_shapes.as_list() == [None, 4, 6, 3]
-    np.testing.assert_array_equal(in_graph(tf.constant(images), rows), apply(FULL, images, rows, size=(4, 6)))
 
 
 @pytest.mark.parametrize("config", [FULL, Augment(flip=True), Augment(contrast=0.5)], ids=["full", "flip", "contrast"])

@@ -1,27 +1,25 @@
-"""Runs on pictures: what is said of the files, which pictures are looked at, and images that grow with the epochs."""
+"""Runs on pictures: what is said of the files, and which pictures are looked at."""
 
 import dataclasses
 import io
 import json
-import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_run import final_bytes, interrupt_at_block, measures
+from test_run import final_bytes, measures
 
 from tfcore import build, checkpoint, plots, report, run, run_dir
 from tfcore.data import Arrays, Splits, augment, batching, load
 from tfcore.data.augment import Augment
-from tfcore.models import cnn, resnet
-from tfcore.recipes import Recipe, from_dict, to_dict
+from tfcore.models import cnn
+from tfcore.recipes import Recipe
 
 TINY = cnn.Config((8, 8, 3), ((3,),), hidden=(), pool_features=True)
 RECIPE = Recipe("small", "folder", TINY, loss="sigmoid_cross_entropy", batch_size=4, epochs=2, validation=4)
 RECIPE = dataclasses.replace(RECIPE, steps_per_loop=2, max_bad_fraction=0.2, augment=Augment(shift=0.1, flip=True))
-GROWING = dataclasses.replace(RECIPE, progressive=((4, 1), (6, 1)), epochs=3, max_bad_fraction=0.05)
 BAD = {
     "dark/bad1.png": b"",
     "dark/bad2.png": b"some text",
@@ -301,108 +299,7 @@ def test_a_run_on_rows_of_a_file_equals_one_on_arrays(folder, tmp_path):
     assert measures(tmp_path / "rows") == measures(tmp_path / "arrays")
 
 
-# Images that grow
-
-
-@pytest.mark.parametrize(
-    ("progressive", "sides"),
-    [
-        ((), [0, 0, 0, 0]),
-        (((64, 2),), [64, 64, 0, 0]),
-        (((64, 1), (96, 2)), [64, 96, 96, 0]),
-        (((64, 1), (96, 9)), [64, 96, 96, 96]),
-    ],
-)
-def test_side_at_an_epoch(progressive, sides):
-    recipe = dataclasses.replace(RECIPE, progressive=progressive)
-    assert [build.side_at(recipe, epoch) for epoch in range(4)] == sides
-
-
-def test_a_growing_recipe_survives_json():
-    recipe = from_dict(json.loads(json.dumps(to_dict(GROWING))))
-    assert recipe == GROWING and recipe.progressive == ((4, 1), (6, 1))
-
-
-@pytest.mark.parametrize("augmentation", [RECIPE.augment, Augment()], ids=["augmented", "plain"])
-def test_the_first_epochs_see_small_images_and_validation_whole_ones(tmp_path, monkeypatch, augmentation):
-    seen, forward = {True: [], False: []}, cnn.forward
-
-    def noting(config, weights, stats, x, *, training, seed=None):
-        seen[training].append(tuple(x.shape[1:3]))
-        return forward(config, weights, stats, x, training=training, seed=seed)
-
-    monkeypatch.setattr(cnn, "forward", noting)
-    result = run.train(dataclasses.replace(GROWING, augment=augmentation), tmp_path, splits=made_set())
-    assert list(dict.fromkeys(seen[True])) == [(4, 4), (6, 6), (8, 8)]  # in this order, as they are traced
-    assert set(seen[False]) == {(8, 8)} and result.epochs == 3
-
-
-def test_small_images_are_means_of_the_stored_ones():
-    images = made_set().train.images[:4]
-    small = build.augmented(dataclasses.replace(GROWING, augment=Augment()), images, tf.zeros([4, 9]), 4)
-    np.testing.assert_array_equal(small, np.rint(images.reshape(4, 4, 2, 4, 2, 3).mean((2, 4))))
-    assert build.augmented(dataclasses.replace(RECIPE, augment=Augment()), images, None) is images
-
-
-def test_each_size_is_traced_once(tmp_path, monkeypatch):
-    made, make = [], build.make_block
-
-    def noting(*args):
-        made.append((args[-1], make(*args)))
-        return made[-1][1]
-
-    monkeypatch.setattr(build, "make_block", noting)
-    recipe = dataclasses.replace(GROWING, progressive=((4, 2), (6, 1)), epochs=5, steps_per_loop=4)
-    run.train(recipe, tmp_path, splits=made_set())  # 14 steps an epoch: the last block is ragged
-    assert [(side, block.experimental_get_tracing_count()) for side, block in made] == [(4, 1), (6, 1), (0, 1)]
-
-
-def test_growing_images_repeat_bit_for_bit(tmp_path):
-    for name in "ab":
-        run.train(GROWING, tmp_path / name, splits=made_set())
-    assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
-    assert measures(tmp_path / "a") == measures(tmp_path / "b")
-    run.train(dataclasses.replace(GROWING, progressive=()), tmp_path / "c", splits=made_set())
-    assert final_bytes(tmp_path / "a") != final_bytes(tmp_path / "c")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """An unbroken run of images that grow: 3 epochs of 4 blocks."""
-    directory = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        undrawn(patch)
-        run.train(dataclasses.replace(GROWING, steps_per_loop=4), directory, splits=made_set())
-    return directory
-
-
-@pytest.mark.parametrize("call", [2, 4, 6, 9], ids=["small", "end of small", "end of epoch", "larger"])
-def test_resuming_across_a_change_of_size_gives_the_bytes_of_an_unbroken_run(tmp_path, monkeypatch, whole, call):
-    """An epoch writes scalars six times: for 4 blocks, its speed and its validation."""
-    recipe = dataclasses.replace(GROWING, steps_per_loop=4)
-    with monkeypatch.context() as patch:
-        interrupt_at_block(patch, call, signal.SIGTERM)
-        with pytest.raises(run.Stopped):
-            run.train(recipe, tmp_path, splits=made_set())
-    run.train(recipe, tmp_path, splits=made_set())
-    assert final_bytes(tmp_path) == final_bytes(whole) and measures(tmp_path) == measures(whole)
-
-
-def test_other_sizes_are_another_run(tmp_path):
-    run.train(dataclasses.replace(GROWING, epochs=1), tmp_path, splits=made_set())
-    with pytest.raises(ValueError, match="progressive was"):
-        run.train(dataclasses.replace(GROWING, progressive=((4, 2),)), tmp_path, splits=made_set())
-
-
-def test_a_huge_learning_rate_is_explained_on_small_images_too(tmp_path):
-    recipe = dataclasses.replace(GROWING, learning_rate=1e30, optimizer="sgd", scale=1.0)
+def test_a_huge_learning_rate_is_explained_on_augmented_images_too(tmp_path):
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e30, optimizer="sgd", scale=1.0)
     with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(conv1|logits)/[wb].*no epoch was finished"):
         run.train(recipe, tmp_path, splits=made_set())
-
-
-def test_a_residual_network_learns_from_images_that_grow(tmp_path):
-    recipe = dataclasses.replace(GROWING, model=resnet.Config((8, 8, 3), ((4, 1), (4, 1))), learning_rate=1e-2)
-    result = run.train(dataclasses.replace(recipe, progressive=((4, 2),), epochs=4), tmp_path, splits=made_set())
-    assert result.train["accuracy"] > 0.85 and result.train["loss"] < 0.4
-    recipe, weights, stats, _ = run_dir.load_run(tmp_path)
-    assert recipe.progressive == ((4, 2),) and stats.keys() == weights.keys() - {"logits"}

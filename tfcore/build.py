@@ -92,12 +92,11 @@ def make_predict(recipe, *, views=True):
     return functools.partial(training.predict, bound, preprocess=tf.convert_to_tensor, batch_size=size)
 
 
-def make_block(recipe, state, optimizer, side=0):
+def make_block(recipe, state, optimizer):
     """Returns run_block(images, labels, draws, count, seed) -> sums of the metrics over `count` steps.
 
     images: [k, batch_size, H, W, C] as stored, labels: [k, batch_size], draws: [k, batch_size, 9]. It augments the
     images as `draws` say, and takes a step for each of the first `count` rows. With `recipe.jit` the loop is compiled.
-    With `side` above 0 the images are made that small.
     """
     loss_fn, jit = make_loss_fn(recipe), recipe.jit
 
@@ -108,26 +107,15 @@ def make_block(recipe, state, optimizer, side=0):
 
     def run_block(images, labels, draws, count, seed):
         flat = tf.reshape(images, [-1, *images.shape[2:]])
-        flat = augmented(recipe, flat, tf.reshape(draws, [flat.shape[0], -1]), side)
+        flat = augmented(recipe, flat, tf.reshape(draws, [flat.shape[0], -1]))
         return loop((tf.reshape(flat, [*labels.shape, *flat.shape[1:]]), labels), count, seed)
 
     return training.traced_once(run_block)
 
 
-def augmented(recipe, images, draws, side=0):
-    """Returns stored images [N, H, W, C] changed as `draws` [N, 9] say, made `side` small where it is above 0."""
-    if side or recipe.augment.changes:
-        return augment.apply(recipe.augment, images, draws, size=(side, side) if side else None)
-    return images
-
-
-def side_at(recipe, epoch):
-    """Returns the side of the training images in an epoch, 0 for their own."""
-    for side, epochs in recipe.progressive:
-        if epoch < epochs:
-            return side
-        epoch -= epochs
-    return 0
+def augmented(recipe, images, draws):
+    """Returns stored images [N, H, W, C] changed as `draws` [N, 9] say."""
+    return augment.apply(recipe.augment, images, draws) if recipe.augment.changes else images
 
 
 def averaged_weights(recipe, state):

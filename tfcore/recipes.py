@@ -3,13 +3,12 @@
 import dataclasses
 
 from tfcore.data.augment import Augment
-from tfcore.models import cnn, inception_v3, mixer, mlp, resnet, transfer
+from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 
 MODELS = {
     "mlp": mlp,
     "mixer": mixer,
     "cnn": cnn,
-    "resnet": resnet,
     "inception_v3": inception_v3,
     "transfer": transfer,
 }
@@ -38,8 +37,6 @@ class Recipe:
     max_bad_fraction: of a set of pictures, how many may be unusable, 0 to 1.
     scale, offset: a stored pixel p, 0 .. 255, is read as p scale + offset.
     augment: the random changes of the training images.
-    progressive: (side, epochs) pairs: so many first epochs see training images made so small, which costs less; the
-      rest sees them as they are (Tan & Le, arXiv:2104.00298). For networks that take any size.
     view_flip, view_shift: test on the mean of the logits over the mirror image, and over all shifts by up to so many
       pixels; the validation of each epoch sees the picture alone.
     precision: "float32", or "bfloat16" for activations; weights and loss stay float32.
@@ -50,7 +47,7 @@ class Recipe:
 
     name: str
     dataset: str
-    model: mlp.Config | mixer.Config | cnn.Config | resnet.Config | inception_v3.Config | transfer.Config
+    model: mlp.Config | mixer.Config | cnn.Config | inception_v3.Config | transfer.Config
     loss: str = "softmax_cross_entropy"
     label_smoothing: float = 0.0
     optimizer: str = "adam"
@@ -73,7 +70,6 @@ class Recipe:
     scale: float = 1 / 255
     offset: float = 0.0
     augment: Augment = Augment()
-    progressive: tuple[tuple[int, int], ...] = ()
     view_flip: bool = False
     view_shift: int = 0
     precision: str = "float32"
@@ -101,8 +97,6 @@ class Recipe:
                 raise ValueError(f"--{name}={getattr(self, name)} must be in [0, 1)")
         if not 0 <= self.max_bad_fraction <= 1:
             raise ValueError(f"--max_bad_fraction={self.max_bad_fraction} must be between 0 and 1")
-        if any(side < 1 or epochs < 1 for side, epochs in self.progressive):
-            raise ValueError(f"progressive={self.progressive} must be pairs of a side and a number of epochs")
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(f"--weight_decay={self.weight_decay} needs --optimizer=adamw, not {self.optimizer}")
 
@@ -307,13 +301,11 @@ _pets_cnn150_best = dataclasses.replace(
     steps_per_epoch=0,
     **{**_pets_training, "epochs": 45},
 )
-_pets_best = Recipe(
-    "pets_best",
-    "cats_vs_dogs",
-    resnet.Config(stages=((48, 2), (96, 2), (192, 2), (384, 2)), dropout=0.2),
-    loss="sigmoid_cross_entropy",
-    progressive=((64, 24), (96, 32)),
-    **{**_pets_training, "epochs": 88},
+_pets_best = dataclasses.replace(
+    _pets_cnn150_best,
+    name="pets_best",
+    model=dataclasses.replace(_pets_cnn150_best.model, blocks=((48,), (96,), (192,))),
+    epochs=64,
 )
 _PETS = (
     _pets_perceptron,

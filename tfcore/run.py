@@ -83,7 +83,7 @@ class _Run:
             tree.assign({"weights": weights, "stats": stats}, dict(zip(("weights", "stats"), start)))
         learns = build.learns(recipe, weights)
         self.state = training.init_state(weights, stats, self.optimizer, learns=learns)
-        self.block_at = functools.cache(functools.partial(build.make_block, recipe, self.state, self.optimizer))
+        self.run_block = build.make_block(recipe, self.state, self.optimizer)
         self.predict = build.make_predict(recipe, views=False)
         self.seed = as_seed(recipe.seed)
         self.loop_steps = min(recipe.steps_per_loop, self.steps)
@@ -133,8 +133,7 @@ class _Run:
         done = int(self.state.step) - epoch * self.steps
         order = batching.batch_indices(recipe.seed, epoch, n, batch_size)[done : self.steps]
         blocks = batching.blocks(self.splits.train, order, self.loop_steps)
-        random = recipe.augment.changes or recipe.progressive
-        draws = augment.draw(recipe.augment, recipe.seed, epoch, n) if random else None
+        draws = augment.draw(recipe.augment, recipe.seed, epoch, n) if recipe.augment.changes else None
         began = self.clock = time.perf_counter()
         with self.journal.bar(epoch, done) as bar, contextlib.closing(blocks):
             for count, rows, images, labels in blocks:
@@ -152,8 +151,7 @@ class _Run:
     def _take_block(self, count, *block):
         """Takes the first `count` steps of a block (images, labels, draws); adds the metrics to the epoch's sums."""
         sums, before = self.meta["sums"], int(self.state.step)
-        run_block = self.block_at(build.side_at(self.recipe, self.meta["epoch"]))
-        totals = run_block(*block, tf.constant(count), self.seed)
+        totals = self.run_block(*block, tf.constant(count), self.seed)
         taken = int(self.state.step) - before
         if taken < count:
             self._explain(*(part[taken] for part in block))
@@ -166,7 +164,7 @@ class _Run:
 
     def _explain(self, images, labels, draws):
         """Raises FloatingPointError: takes the step that was not finite once more, eagerly, which names the weights."""
-        images = build.augmented(self.recipe, images, draws, build.side_at(self.recipe, self.meta["epoch"]))
+        images = build.augmented(self.recipe, images, draws)
         loss_fn = build.make_loss_fn(self.recipe)
         kept = checkpoint.checkpoints(self.logdir / "checkpoints")
         where = f"the last good checkpoint is {kept[-1]}" if kept else "no epoch was finished"
@@ -209,8 +207,9 @@ class _Run:
         self.journal.draw(functools.partial(report.drawings, logits, part, self.splits.class_names), row["step"])
         self._count_time()
         self.journal.epoch(row, meta["total_seconds"], self._histograms() if self.histograms else None)
-        if best or meta["epoch"] >= self._last_epoch() or time.perf_counter() > self.next_save:
-            checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=best)
+        wanted = best and self.recipe.report == "best"
+        if wanted or meta["epoch"] >= self._last_epoch() or time.perf_counter() > self.next_save:
+            checkpoint.save(self.logdir / "checkpoints", self.state, meta, best=wanted)
             self.next_save = time.perf_counter() + self.size / SAVE_RATE
 
     def _validation_part(self):

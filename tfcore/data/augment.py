@@ -82,7 +82,7 @@ def examples(config, seed, images, n, *, epochs=7):
     return np.stack([images, *shown], axis=1)
 
 
-def affine(config, draws, height, width, size=None):
+def affine(config, draws, height, width):
     """Returns the maps from output to input pixels: (x, y) -> (a0 x + a1 y + a2, b0 x + b1 y + b2).
 
     input - centre = flip · zoom · rotation · shear · (output - centre - shift): seen from the image, it is flipped,
@@ -91,7 +91,6 @@ def affine(config, draws, height, width, size=None):
     Args:
       draws: [N, 9] as `draw` makes them.
       height, width: of the image.
-      size: (height, width) of the output, where it is another.
     Returns: [N, 8] float32: a0, a1, a2, b0, b1, b2, 0, 0.
     """
     dx, dy, shear, zoom_x, zoom_y, turn, mirror, _, _ = tf.unstack(draws, axis=1)
@@ -103,24 +102,17 @@ def affine(config, draws, height, width, size=None):
     dx, dy = config.shift * width * dx, config.shift * height * dy
     if config.whole_pixels:
         dx, dy = tf.round(dx), tf.round(dy)
-    out_height, out_width = size or (height, width)
-    sx, sy = width / out_width, height / out_height
-    a0, a1, b0, b1 = a0 * sx, a1 * sy, b0 * sx, b1 * sy
     cx, cy = (width - 1) / 2, (height - 1) / 2
-    ox, oy = (out_width - 1) / 2 + dx / sx, (out_height - 1) / 2 + dy / sy  # the output point that shows the centre
+    ox, oy = cx + dx, cy + dy  # the output point that shows the centre
     zero = tf.zeros_like(dx)
     return tf.stack([a0, a1, cx - a0 * ox - a1 * oy, b0, b1, cy - b0 * ox - b1 * oy, zero, zero], axis=1)
 
 
-def apply(config, images, draws, *, size=None):
-    """Returns the images changed as drawn, and brought to `size` (height, width) by the same map where it is given.
-
-    images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H', W', C] uint8.
-    """
+def apply(config, images, draws):
+    """Returns the images changed as drawn. images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H, W, C] uint8."""
     x = tf.cast(images, tf.float32)
-    if config.moves or size:
-        height, width = images.shape[1:3]
-        x = transform(x, affine(config, draws, height, width, size), fill=config.fill, size=size)
+    if config.moves:
+        x = transform(x, affine(config, draws, *images.shape[1:3]), fill=config.fill)
     if config.tones:
         brightness, contrast = (tf.reshape(draws[:, i], [-1, 1, 1, 1]) for i in (7, 8))
         mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
@@ -128,22 +120,20 @@ def apply(config, images, draws, *, size=None):
     return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
 
 
-def transform(images, maps, *, fill="nearest", size=None):
-    """Resamples each image along its map, bilinearly. images: [N, H, W, C] float32, maps: [N, 8] -> [N, H', W', C].
-
-    H', W' are `size`, or those of the images.
+def transform(images, maps, *, fill="nearest"):
+    """Resamples each image along its map, bilinearly. images: [N, H, W, C] float32, maps: [N, 8] -> [N, H, W, C].
 
     Not under XLA: its CPU compiler lacks this operation.
     """
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=maps,
-        output_shape=size or tf.shape(images)[1:3],
+        output_shape=tf.shape(images)[1:3],
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode=fill.upper(),
     )
-    return tf.ensure_shape(moved, [images.shape[0], *(size or images.shape[1:3]), images.shape[3]])  # it forgets it
+    return tf.ensure_shape(moved, images.shape)  # it forgets it
 
 
 def views(images, *, flip=False, shift=0):
