@@ -23,8 +23,6 @@ def main(_):
     recipe, model, filters = RECIPES[FLAGS.recipe or default_recipe()], {}, FLAGS.filters
     if not FLAGS.recipe and recipe.name == pets_name(filters):
         filters = None  # it says them already
-    if not isinstance(recipe.model, cnn.Config) and (filters or FLAGS.hidden or FLAGS.batch_norm is not None):
-        raise usage_error(f"--filters, --hidden and --batch_norm are not for the network of --recipe={recipe.name}")
     if FLAGS.batch_norm is not None:
         model["batch_norm"] = FLAGS.batch_norm
     if filters is not None:

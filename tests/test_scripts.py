@@ -269,17 +269,6 @@ def test_the_flags_of_pictures_reach_the_recipe(script, monkeypatch):
     assert logdir.name == "cats_vs_dogs-image_size50x40-resizepad-validation_steps3-seed0"
 
 
-@pytest.mark.parametrize("change", ["--filters=8", "--batch_norm", "--nobatch_norm"])
-def test_a_residual_network_has_no_filters_to_change(script, monkeypatch, change):
-    with pytest.raises(flags.Error, match="not for the network of --recipe=pets_best"):
-        chosen(script, monkeypatch, "--recipe=pets_best", change)
-
-
-def test_a_residual_network_has_no_hidden_layers_to_change(script, monkeypatch):
-    with pytest.raises(flags.Error, match="--hidden"):
-        chosen(script, monkeypatch, "--recipe=pets_best", "--hidden=12")
-
-
 # What evaluation measures
 
 
