@@ -6,6 +6,7 @@ Exit status: 0 done; 1 a failure, explained in one line on stderr; 2 bad usage; 
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -39,10 +40,11 @@ with _quiet_stderr():
 
     tf.config.list_physical_devices()
 
-from tfcore import build, run, run_dir  # noqa: E402
-from tfcore.data import datasets, pictures  # noqa: E402
+from tfcore import run, run_dir  # noqa: E402
+from tfcore.data import datasets  # noqa: E402
 from tfcore.init import INITIALIZERS  # noqa: E402
 from tfcore.models import transfer  # noqa: E402
+from tfcore.recipes import CHOICES  # noqa: E402
 
 FLAGS = flags.FLAGS
 
@@ -50,6 +52,7 @@ FLAGS = flags.FLAGS
 def start(main, *, positional=False):
     """Parses the flags, calls main(arguments), and ends the process with the exit status that the module names."""
     flags.DEFINE_boolean("traceback", False, "show where a failure happened")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments = _parse(positional)
         main(arguments)
@@ -61,6 +64,13 @@ def start(main, *, positional=False):
         if FLAGS.is_parsed() and FLAGS.traceback:
             raise
         _end(1, str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+
+
+def _terminate(signum, frame):
+    """Ends whatever runs as Ctrl-C would, so that temporary files are removed; training saves a checkpoint first."""
+    stop = KeyboardInterrupt("terminated")
+    stop.signum = signum
+    raise stop
 
 
 def _parse(positional):
@@ -106,12 +116,12 @@ RECIPE_FLAGS = (
     ("weight_decay", flags.DEFINE_float, "weight decay of adamw, relative to the learning rate"),
 )
 RECIPE_CHOICES = (
-    ("loss", sorted(build.LOSSES), "loss"),
-    ("optimizer", ["adam", "adamw", "rmsprop", "momentum", "nesterov", "sgd"], "optimizer"),
-    ("precision", ["float32", "bfloat16"], "of activations; weights and loss are float32"),
-    ("report", ["last", "best"], "which epoch's weights are tested and exported"),
-    ("resize", list(pictures.RESIZES), "how pictures of other proportions are brought to --image_size"),
-    ("schedule", ["constant", "cosine"], "learning rate over the run"),
+    ("loss", "loss"),
+    ("optimizer", "optimizer"),
+    ("precision", "of activations; weights and loss are float32"),
+    ("report", "which epoch's weights are tested and exported"),
+    ("resize", "how pictures of other proportions are brought to --image_size"),
+    ("schedule", "learning rate over the run"),
 )
 AUGMENT_FLAGS = (
     ("shift", flags.DEFINE_float, "largest shift, as a fraction of the side"),
@@ -132,7 +142,7 @@ def define_training_flags(default_recipe, names):
     flags.DEFINE_string("logdir", None, "the run directory; default logs/<recipe>/<what differs from it>")
     flags.DEFINE_boolean("clean", False, "start over instead of resuming")
     flags.DEFINE_boolean("view_flip", None, "test on the mean over the picture and its mirror image")
-    flags.DEFINE_boolean("histograms", False, "write histograms of weights each epoch")
+    flags.DEFINE_boolean("histograms", False, "write histograms of weights and gradients each epoch")
     flags.DEFINE_enum("jit", "auto", ["auto", "on", "off"], "compile with XLA; auto: as measured best for the recipe")
     flags.DEFINE_enum("init", None, sorted(INITIALIZERS), "initializer of the weights")
     flags.DEFINE_float("dropout", None, "drop probability of the dense layers")
@@ -140,8 +150,8 @@ def define_training_flags(default_recipe, names):
     flags.DEFINE_string("image_size", None, "HxW that pictures of various sizes are brought to, such as 150x150")
     for name, define, text in RECIPE_FLAGS + AUGMENT_FLAGS:
         define(name, None, text)
-    for name, choices, text in RECIPE_CHOICES:
-        flags.DEFINE_enum(name, None, choices, text)
+    for name, text in RECIPE_CHOICES:
+        flags.DEFINE_enum(name, None, CHOICES[name], text)
     flags.DEFINE_enum("fill", None, ["nearest", "constant", "reflect"], "what augmentation puts outside the picture")
 
 
@@ -214,7 +224,7 @@ def place(recipe, changes):
         why = "" if dataset == "mnist" else " (MNIST is neither on disk nor quickly fetched)"
         print(f"--dataset=auto: {dataset}{why}")
     logdir = FLAGS.logdir or Path("logs") / recipe.name / _run_name(dataset, recipe, changes)
-    return dataclasses.replace(recipe, dataset=dataset), Path(logdir)
+    return dataclasses.replace(recipe, dataset=dataset), Path(logdir).expanduser()
 
 
 def _run_name(dataset, recipe, changes):

@@ -6,9 +6,9 @@ python scripts/evaluate.py --run=logs/pets_best/cats_vs_dogs-seed0 --data_dir=ph
 """
 
 import numpy as np
-from _command import FLAGS, build, flags, run_dir, start
+from _command import FLAGS, flags, run_dir, start
 
-from tfcore import binary, report
+from tfcore import binary, build, report
 from tfcore.data import datasets
 
 flags.DEFINE_string("run", None, "the run directory", required=True)
@@ -31,7 +31,7 @@ def main(_):
     rows = zip(class_names, measures["precision"], measures["recall"], measures["confusion"])
     for class_name, precision, recall, counts in rows:
         print(f"{class_name:<{width}}  {precision:9.4f}  {recall:6.4f}  {sum(counts):6,}")
-    if logits.shape[-1] == 1:
+    if logits.shape[-1] <= 2:
         print_thresholds(measures)
     single = {key: v for key, v in measures.items() if isinstance(v, float) and "/" not in key}
     print(f"{name}, {len(part.labels):,} images: " + " ".join(f"{k} {v:.4f}" for k, v in single.items()))

@@ -10,15 +10,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _command import FLAGS, build, flags, run_dir, start, usage_error
+from _command import FLAGS, flags, run_dir, start, usage_error
 
-from tfcore import metrics
+from tfcore import build, metrics
 from tfcore.data import pictures
+from tfcore.data.image_folder import SUFFIXES
 
 flags.DEFINE_string("run", None, "the run directory", required=True)
 flags.DEFINE_boolean("invert", False, "make dark bright and bright dark")
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 
 
 def main(arguments):
@@ -47,7 +46,7 @@ def find_pictures(arguments):
     found = []
     for path in map(Path, arguments):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
             if not inside:
                 print(f"{path}: no pictures in this folder", file=sys.stderr)
             found += inside

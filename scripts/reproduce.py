@@ -6,6 +6,7 @@ python scripts/reproduce.py --table                                   # only the
 Each run adds or replaces its row in docs/results.json. A run that was cut goes on; one that is complete is read.
 """
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -41,7 +42,7 @@ POSTS = {
     "pets_best": ("–", 0.93),
 }
 
-flags.DEFINE_list("recipes", [], f"which to run, of {', '.join(recipes.RECIPES)}")
+flags.DEFINE_list("recipes", [], f"which to run, of {', '.join(POSTS)}")
 flags.DEFINE_list("seeds", ["0"], "the seeds to run each recipe with")
 flags.DEFINE_string("data_dir", None, "where the data is; default $TFCORE_DATA_DIR, then the user's cache")
 flags.DEFINE_string("logdir", "logs/reproduce", "where the runs land: <logdir>/<recipe>-seed<seed>")
@@ -50,13 +51,13 @@ flags.DEFINE_boolean("table", False, "only write the README's table")
 
 def main(_):
     """Runs every recipe with every seed, adding each row as it comes, then writes the table."""
-    unknown = [name for name in FLAGS.recipes if name not in recipes.RECIPES]
+    unknown = [name for name in FLAGS.recipes if name not in POSTS]
     if unknown or not (FLAGS.recipes or FLAGS.table):
-        raise usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(recipes.RECIPES)}")
+        raise usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
     for name in FLAGS.recipes:
         for seed in [int(s) for s in FLAGS.seeds if s.isdigit() or integers("seeds", [s])]:
             print(f"\n{name}, seed {seed}")
-            recipe = recipes.dataclasses.replace(recipes.RECIPES[name], seed=seed)
+            recipe = dataclasses.replace(recipes.RECIPES[name], seed=seed)
             result = run.train(recipe, Path(FLAGS.logdir) / f"{name}-seed{seed}", data_dir=FLAGS.data_dir)
             add_row(row(name, seed, result))
     write_table()
@@ -94,6 +95,9 @@ def add_row(new):
     """Adds the row to docs/results.json in place of an older one of the same recipe and seed."""
     RESULTS.parent.mkdir(exist_ok=True)
     rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    made = {"machine": new["machine"], "commit": new["commit"]}
+    if any({**old, **made} == new for old in rows):  # a complete run was only read: it is of the older commit
+        return
     rows = [old for old in rows if (old["recipe"], old["seed"]) != (new["recipe"], new["seed"])] + [new]
     order = list(recipes.RECIPES)
     rows.sort(key=lambda r: (order.index(r["recipe"]) if r["recipe"] in order else len(order), r["seed"]))

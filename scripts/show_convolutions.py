@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from _command import FLAGS, flags, run_dir, start
 
-from tfcore import tree
+from tfcore import files, tree
 from tfcore.data import load, pictures
 from tfcore.layers import conv2d, max_pool
 from tfcore.plots import figure
@@ -76,7 +76,8 @@ def draw(titles, kernels, responses, pooled):
         axes[top, column].imshow(kernels[:, :, 0, i], cmap="RdBu", vmin=-limit, vmax=limit)
         axes[top + 1, column].imshow(responses[..., i], cmap="gray")
         axes[top + 2, column].imshow(pooled[..., i], cmap="gray")
-    drawing.savefig(FLAGS.output)
+    with files.durable(FLAGS.output) as file:
+        drawing.savefig(file, format=Path(FLAGS.output).suffix[1:] or "png")
 
 
 if __name__ == "__main__":

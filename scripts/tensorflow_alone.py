@@ -1,7 +1,7 @@
-"""TensorFlow as `tf`, without Keras, scikit-learn and SciPy, which it would import along and no script needs.
+"""TensorFlow as `tf`, without Keras, scikit-learn and SciPy, which it would import along.
 
-A script starts sooner so, in less memory. Each can be imported afterwards as ever. Where TensorFlow has been imported
-before, this is that TensorFlow.
+A script starts sooner so, in less memory. What needs one of them imports it afterwards, as ever.
+Where TensorFlow has been imported before, this is that TensorFlow.
 """
 
 import sys

@@ -6,10 +6,11 @@ python scripts/train_transfer.py --dataset=cats_vs_dogs --fine_tune_from=mixed6
 """
 
 import dataclasses
+from pathlib import Path
 
-from _command import FLAGS, build, changed_recipe, define_training_flags, flags, place, start, usage_error
+from _command import FLAGS, changed_recipe, define_training_flags, flags, place, start, usage_error
 
-from tfcore import transfer
+from tfcore import build, transfer
 from tfcore.data import datasets
 from tfcore.models import inception_v3, transfer as network
 from tfcore.recipes import RECIPES
@@ -31,6 +32,12 @@ def main(_):
     if FLAGS.endpoint:
         config = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, endpoint=FLAGS.endpoint))
         changes["endpoint"] = FLAGS.endpoint
+    if FLAGS.weights:
+        changes["weights"] = Path(FLAGS.weights).stem
+    if FLAGS.augment_copies > 1:
+        changes["augment_copies"] = FLAGS.augment_copies
+    if not FLAGS.feature_cache:
+        changes["feature_cache"] = False
     if FLAGS.fine_tune_from and FLAGS.fine_tune_from not in inception_v3.blocks(config.trunk):
         raise usage_error(f"--fine_tune_from={FLAGS.fine_tune_from} is not a block up to {config.trunk.endpoint}")
     recipe, logdir = place(dataclasses.replace(recipe, model=config), changes)
@@ -45,6 +52,7 @@ def main(_):
         cache=datasets.cache_dir() / "features",
         fine_tune=fine_tuning(recipe) if FLAGS.fine_tune_from else None,
         clean=FLAGS.clean,
+        histograms=FLAGS.histograms,
     )
     print(f"both   {logdir}/export: for scripts/evaluate.py and scripts/predict.py --run={logdir}")
 

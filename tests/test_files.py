@@ -1,5 +1,6 @@
 """Whole files or none; one holder of a directory, also when processes are killed."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -177,3 +178,19 @@ with files.locked(sys.argv[1]):
 def test_locked_says_when_there_is_no_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         files.locked(tmp_path / "nowhere").__enter__()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path, monkeypatch, code):
+    def full(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"{os.strerror(code)}.*a.bin") as raised:
+        files.write_text(tmp_path / "a.bin", "x")
+    assert raised.value.errno == code and os.listdir(tmp_path) == []
+
+
+def test_an_error_that_says_enough_is_passed_on(tmp_path):
+    with pytest.raises(OSError, match=r"^.Errno 28. 5 MB are wanted$"), files.durable(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "5 MB are wanted")

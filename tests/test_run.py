@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tfcore import build, checkpoint, files, run, run_dir, summaries, tree
+from tfcore import build, checkpoint, files, plots, run, run_dir, summaries, tree
 from tfcore.data import Arrays, Splits
 from tfcore.data.augment import Augment
 from tfcore.models import cnn, mlp
@@ -275,3 +276,65 @@ def test_the_test_averages_the_views_that_the_recipe_names(tmp_path):
     averaged = build.make_predict(recipe)(weights, stats, test.images)
     np.testing.assert_allclose(averaged, logits, atol=1e-5)
     assert not np.allclose(averaged, alone(weights, stats, test.images), atol=1e-3)
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_last_step_that_overflows_the_weights_is_no_result(tmp_path, jit):
+    """Loss and gradients of the only step are finite; only the validation sees what it did."""
+    one = dataclasses.replace(MLP, jit=jit, optimizer="sgd", epochs=1, steps_per_epoch=1, schedule="constant")
+    with pytest.raises(FloatingPointError, match=r"epoch 1: the validation loss is .*no epoch was finished.*Lower"):
+        train(dataclasses.replace(one, learning_rate=3e38, ema_decay=0.0, warmup_epochs=0.0), tmp_path)
+    assert not (tmp_path / "checkpoints").exists() and not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "clip_norm", "warmup_epochs", "weight_decay"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39, -1.0])
+def test_numbers_that_float32_does_not_hold_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"--{name}={value} must be .*finite"):
+        dataclasses.replace(MLP, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["loss", "optimizer", "schedule", "report", "resize", "precision"])
+def test_names_that_do_not_exist_are_refused(name):
+    with pytest.raises(ValueError, match=f"--{name}=nothing is not one of "):
+        dataclasses.replace(MLP, **{name: "nothing"})
+
+
+def test_clean_with_settings_that_do_not_fit_erases_nothing(tmp_path):
+    result = train(MLP, tmp_path)
+    with pytest.raises(ValueError, match="--batch_size=1000"):
+        train(dataclasses.replace(MLP, batch_size=1000), tmp_path, clean=True)
+    assert train(MLP, tmp_path) == result
+
+
+def test_settings_that_do_not_fit_leave_the_directory_free(tmp_path):
+    with pytest.raises(ValueError, match="--batch_size=1000"):
+        train(dataclasses.replace(MLP, batch_size=1000), tmp_path)
+    assert train(MLP, tmp_path).epochs == MLP.epochs
+
+
+def test_a_complete_run_keeps_its_measures_when_its_checkpoints_are_gone(tmp_path, capsys):
+    result = train(MLP, tmp_path)
+    before = measures(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert train(MLP, tmp_path) == result and measures(tmp_path) == before
+    assert "is complete" in capsys.readouterr().out
+
+
+def test_only_a_run_that_reports_the_best_keeps_it(tmp_path):
+    for report in ("last", "best"):
+        train(dataclasses.replace(MLP, report=report), tmp_path / report)
+        assert (tmp_path / report / "checkpoints" / checkpoint.BEST).exists() == (report == "best")
+
+
+def test_two_logits_have_the_measures_of_two_classes(tmp_path):
+    result = train(MLP, tmp_path, splits=made_set(classes=2))
+    assert result.test["pearson"] > 0 and (tmp_path / "plots" / "measures.png").exists()
+
+
+@pytest.mark.parametrize("count", [3, 400])
+def test_the_confusion_of_many_classes_is_drawn_in_bounds(count):
+    drawing = plots.confusion_matrix(np.eye(count, dtype=int), [f"class {i}" for i in range(count)])
+    assert max(drawing.get_size_inches()) < 24
+    assert len(drawing.axes[0].texts) == (9 if count == 3 else 0)
+    assert 3 <= len(drawing.axes[0].get_xticks()) <= 30

@@ -464,3 +464,25 @@ def test_scripts_import_tensorflow_without_keras_and_leave_keras_importable():
         assert again is tf and tf.keras.ops.sum([1.0, 2.0]) == 3 and keras.__version__
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT / "scripts", check=True)
+
+
+def test_sigterm_ends_any_script_in_order(tmp_path):
+    """Not only during training: temporary files are removed, the exit status is 143, there is no traceback."""
+    code = """
+        import os, signal
+        from _command import start
+        from tfcore import files
+
+        def main(_):
+            with files.durable("a.bin") as file:
+                os.kill(os.getpid(), signal.SIGTERM)
+                file.write(b"x")
+
+        start(main)
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 143 and done.stderr.endswith("terminated\n") and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -177,3 +177,49 @@ def test_a_head_of_two_classes_trains_on_features(tmp_path, trunk, splits):
         "confusion.png",
         "measures.png",
     }
+
+
+AUGMENTING = dataclasses.replace(RECIPE, augment=Augment(flip=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "options"),
+    [
+        ("augment_copies was 1, now 2", {}, {"copies": 2}),
+        ("augment/flip was True, now False", {"augment": Augment(shift=0.1)}, {}),
+        ("precision was float32, now bfloat16", {"precision": "bfloat16"}, {}),
+    ],
+)
+def test_a_head_does_not_go_on_with_other_features(tmp_path, trunk, splits, name, change, options):
+    transfer.train(AUGMENTING, tmp_path, trunk, splits)
+    with pytest.raises(ValueError, match=name):
+        transfer.train(dataclasses.replace(AUGMENTING, **change), tmp_path, trunk, splits, **options)
+
+
+def test_a_head_does_not_go_on_with_the_features_of_another_trunk(tmp_path, trunk, splits):
+    transfer.train(RECIPE, tmp_path, trunk, splits)
+    weights = tree.map(lambda leaf: leaf * 1.01, trunk[0])
+    with pytest.raises(ValueError, match=r"weights was [0-9a-f]*, now"):
+        transfer.train(RECIPE, tmp_path, (weights, trunk[1]), splits)
+
+
+def test_features_written_in_parts_are_those_in_memory(tmp_path, trunk):
+    images = np.random.default_rng(3).integers(0, 256, [1030, 12, 12, 1]).astype(np.uint8)
+    kept = transfer.compute_features(RECIPE, *trunk, images, cache=tmp_path)
+    assert isinstance(kept, np.memmap)
+    np.testing.assert_allclose(kept, transfer.compute_features(RECIPE, *trunk, images), rtol=1e-5, atol=1e-6)
+
+
+def test_views_of_features_are_refused(tmp_path, trunk, splits):
+    with pytest.raises(ValueError, match=r"--view_flip and --view_shift .* need --nofeature_cache"):
+        transfer.train(dataclasses.replace(RECIPE, view_flip=True), tmp_path, trunk, splits)
+
+
+def test_a_transfer_without_a_trunk_is_refused(tmp_path, splits):
+    with pytest.raises(ValueError, match="moved starts from a trained network"):
+        run.train(RECIPE, tmp_path, splits=splits)
+
+
+def test_a_trunk_that_is_not_inception_is_not_read_from_h5(tmp_path):
+    with pytest.raises(ValueError, match=r"only InceptionV3.s weights are read from \.h5"):
+        transfer.load_trunk(CONFIG, tmp_path / "trunk.h5")

@@ -72,7 +72,7 @@ def make_loss_fn(recipe):
 
 
 def make_predict(recipe, *, views=True):
-    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; images uint8 as stored. Traced once.
+    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; images uint8 as stored.
 
     With `views` the logits are means over the views of a picture that the recipe names.
     """

@@ -22,6 +22,10 @@ def durable(path):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename or not error.errno or error.strerror != os.strerror(error.errno):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a full disk names no file
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)

@@ -14,6 +14,22 @@ MODELS = {
 }
 
 
+CHOICES = {
+    "loss": ("sigmoid_cross_entropy", "sigmoid_mse", "softmax_cross_entropy"),
+    "optimizer": ("adam", "adamw", "rmsprop", "momentum", "nesterov", "sgd"),
+    "precision": ("float32", "bfloat16"),
+    "report": ("last", "best"),
+    "resize": ("stretch", "crop", "pad"),
+    "schedule": ("constant", "cosine"),
+}
+_POSITIVE = ("batch_size", "epochs", "steps_per_loop", "learning_rate", "validation")
+_NOT_NEGATIVE = (
+    "steps_per_epoch", "validation_steps", "train_examples", "patience", "clip_norm", "warmup_epochs", "weight_decay",
+    "view_shift",
+)  # fmt: skip
+_FLOAT32_MAX = 3.4e38
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """All of a run in one value; two runs of one recipe on one machine end with the same bits.
@@ -79,19 +95,13 @@ class Recipe:
 
     def __post_init__(self):
         """Raises ValueError: a setting is outside its range."""
-        positive = ("batch_size", "epochs", "steps_per_loop", "learning_rate", "validation")
-        for name in positive + (
-            "steps_per_epoch",
-            "validation_steps",
-            "patience",
-            "clip_norm",
-            "warmup_epochs",
-            "weight_decay",
-            "view_shift",
-        ):
-            value = getattr(self, name)
-            if value < 0 or (name in positive and value == 0):
-                raise ValueError(f"--{name}={value} must be {'positive' if name in positive else 'at least 0'}")
+        for name in _POSITIVE + _NOT_NEGATIVE:
+            value, positive = getattr(self, name), name in _POSITIVE
+            if not 0 <= value <= _FLOAT32_MAX or (positive and value == 0):  # in this form NaN is refused too
+                raise ValueError(f"--{name}={value} must be {'positive' if positive else 'at least 0'} and finite")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"--{name}={getattr(self, name)} is not one of {', '.join(allowed)}")
         for name in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name}={getattr(self, name)} must be in [0, 1)")

@@ -6,7 +6,7 @@ from tfcore import binary, binary_plots, metrics, training
 
 
 def measures(logits, part, class_names, loss=None):
-    """Returns {tag: Python float}: loss and accuracy, and of a network with a single logit those of `binary.measures`.
+    """Returns {tag: Python float}: loss and accuracy, and of two classes those of `binary.measures`.
 
     Args:
       logits: [N, C].
@@ -14,7 +14,7 @@ def measures(logits, part, class_names, loss=None):
       loss: (logits, labels) -> [N].
     """
     values = training.summarize(logits, part.labels, loss=loss)
-    if logits.shape[-1] == 1:
+    if logits.shape[-1] <= 2:
         values |= binary.measures(probabilities(logits), part.labels, class_names=class_names)
     return values
 
@@ -34,11 +34,11 @@ def report(logits, part, class_names, loss=None):
 
 
 def drawings(logits, part, class_names):
-    """Returns {name: Matplotlib figure} of a network with a single logit: its measures, and its worst mistakes.
+    """Returns {name: Matplotlib figure} of two classes: the measures, and the worst mistakes.
 
     The mistakes are drawn where the images are pictures, uint8, not features.
     """
-    if logits.shape[-1] != 1:
+    if logits.shape[-1] > 2:
         return {}
     p, labels = probabilities(logits), part.labels
     drawn = {"measures": binary_plots.overview(p, labels, class_names)}
@@ -49,5 +49,5 @@ def drawings(logits, part, class_names):
 
 
 def probabilities(logits):
-    """Returns the probability of class 1, [N], of logits [N, 1]."""
+    """Returns the probability of class 1, [N], of logits [N, 1] or [N, 2]."""
     return metrics.probabilities(logits).numpy()[:, 1]

@@ -17,6 +17,7 @@ from tfcore import build, checkpoint, files, optimizers, plots, recipes, report,
 from tfcore.data import augment, batching, datasets
 from tfcore.init import as_seed, fold_in
 from tfcore.journal import Journal
+from tfcore.models import transfer
 
 SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
 
@@ -40,15 +41,16 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
-def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, splits=None, start=None):
+def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, splits=None, start=None, origin=None):
     """Runs `recipe` in the run directory `logdir`, or goes on where an earlier call stopped.
 
     Args:
       data_dir: where the files of the recipe's set are; None as in `tfcore.data.load`.
       clean: forget what is in `logdir` and start over.
-      histograms: write histograms of weights each epoch.
+      histograms: write histograms of weights and gradients each epoch.
       splits: the data itself, instead of loading `recipe.dataset`.
-      start: the first weights and stats (trees of arrays), instead of drawing them.
+      start: the first weights and stats (trees of arrays), instead of drawing them; a transfer needs it.
+      origin: a dictionary of JSON values: what `splits` were made from. A run with another one is another run.
     Returns: a Result.
     Raises:
       ValueError: the recipe does not fit the data, or not what `logdir` holds.
@@ -59,14 +61,16 @@ def train(recipe, logdir, *, data_dir=None, clean=False, histograms=False, split
     logdir = Path(logdir)
     run_dir.create(logdir)
     with files.locked(logdir):
-        files.remove_leftovers(logdir)
+        for directory in (logdir, logdir / "export", logdir / "plots"):
+            files.remove_leftovers(directory)
         if splits is None:
             splits = build.load_data(recipe, data_dir)
         recipe = build.fit_to_data(dataclasses.replace(recipe, dataset=splits.name), splits)
+        started = _Run(recipe, logdir, splits, histograms, start)  # refuses what does not fit before anything is erased
         if clean:
             run_dir.forget(logdir)
-        run_dir.claim(logdir, recipe, splits, start)
-        return _Run(recipe, logdir, splits, histograms, start).finish()
+        run_dir.claim(logdir, recipe, splits, start=start, origin=origin)
+        return started.finish()
 
 
 class _Run:
@@ -78,6 +82,8 @@ class _Run:
         self.steps = len(batching.batch_indices(recipe.seed, 0, n, recipe.batch_size))
         self.steps = min(self.steps, recipe.steps_per_epoch or self.steps)
         self.optimizer, self.rate = build.make_optimizer(recipe, self.steps)
+        if recipes.model_of(recipe) is transfer and not start:
+            raise ValueError(f"{recipe.name} starts from a trained network: use scripts/train_transfer.py")
         weights, stats = recipes.model_of(recipe).init(fold_in(recipe.seed, "init"), recipe.model)
         if start:
             tree.assign({"weights": weights, "stats": stats}, dict(zip(("weights", "stats"), start)))
@@ -91,16 +97,20 @@ class _Run:
         stored = tree.leaves({"weights": weights, "stats": stats, "slots": self.state.slots})
         self.size = sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in stored)
         self.next_save = 0.0
-        self.meta = {"epoch": 0, "sums": {}, "seconds": 0.0, "total_seconds": 0.0, "stale": 0}
+        self.meta = {"seed": recipe.seed, "epoch": 0, "sums": {}, "seconds": 0.0, "total_seconds": 0.0, "stale": 0}
         self.meta["best"] = {"epoch": 0, "accuracy": -1.0}
 
     def finish(self):
         """Trains to the last epoch, tests once, and returns the Result."""
         done = self.logdir / "result.json"
-        self._resume()
+        path = self._restore()
         if done.exists() and json.loads(done.read_text())["epochs"] >= self._last_epoch():
             print(f"{self.logdir} is complete; --clean starts over, more --epochs go on")
             return _result(self.logdir)
+        run_dir.truncate(self.logdir / "metrics.jsonl", self.meta["epoch"])
+        if path:
+            position = f"epoch {self.meta['epoch']} of {self.recipe.epochs}, step {int(self.state.step)}"
+            print(f"resumed from {path}: {position}")
         self.journal = Journal(self.recipe, self.logdir, self.steps)
         self.journal.introduce(self.splits, self.state)
         with _stop_signals() as stop:
@@ -115,16 +125,14 @@ class _Run:
         patience = self.recipe.patience
         return self.meta["epoch"] if patience and self.meta["stale"] >= patience else self.recipe.epochs
 
-    def _resume(self):
+    def _restore(self):
+        """Reads the newest whole checkpoint and returns its path, None where there is none."""
         directory = self.logdir / "checkpoints"
         path = checkpoint.latest(directory) if directory.exists() else None
-        if path is None:
-            run_dir.truncate(self.logdir / "metrics.jsonl", 0)
-            return
-        files.remove_leftovers(directory)
-        self.meta = checkpoint.restore(path, self.state)
-        run_dir.truncate(self.logdir / "metrics.jsonl", self.meta["epoch"])
-        print(f"resumed from {path}: epoch {self.meta['epoch']} of {self.recipe.epochs}, step {int(self.state.step)}")
+        if path:
+            files.remove_leftovers(directory)
+            self.meta = checkpoint.restore(path, self.state)
+        return path
 
     def _epoch(self, stop):
         """Trains from the current position to the end of the epoch, then validates, logs and saves."""
@@ -166,13 +174,15 @@ class _Run:
         """Raises FloatingPointError: takes the step that was not finite once more, eagerly, which names the weights."""
         images = build.augmented(self.recipe, images, draws)
         loss_fn = build.make_loss_fn(self.recipe)
-        kept = checkpoint.checkpoints(self.logdir / "checkpoints")
-        where = f"the last good checkpoint is {kept[-1]}" if kept else "no epoch was finished"
         try:
             training.train_step(self.state, (images, labels), self.seed, loss_fn=loss_fn, optimizer=self.optimizer)
         except FloatingPointError as error:
-            raise FloatingPointError(f"{error}; {where}") from None
-        raise FloatingPointError(f"step {int(self.state.step) - 1}: loss or gradients overflowed; {where}")
+            raise FloatingPointError(f"{error}; {self._last_good()}") from None
+        raise FloatingPointError(f"step {int(self.state.step) - 1}: loss or gradients overflowed; {self._last_good()}")
+
+    def _last_good(self):
+        kept = checkpoint.checkpoints(self.logdir / "checkpoints")
+        return f"the last good checkpoint is {kept[-1]}" if kept else "no epoch was finished"
 
     def _stop_if_asked(self, stop):
         if stop:
@@ -192,6 +202,11 @@ class _Run:
         meta, part = self.meta, self._validation_part()
         logits = self.predict(build.averaged_weights(self.recipe, self.state), self.state.stats, part.images)
         validation = report.measures(logits, part, self.splits.class_names, build.make_loss(self.recipe))
+        if not np.isfinite(validation["loss"]):  # the last step can overflow weights without a gradient that shows it
+            raise FloatingPointError(
+                f"epoch {meta['epoch'] + 1}: the validation loss is {validation['loss']}; {self._last_good()}. "
+                "Lower --learning_rate or set --clip_norm"
+            )
         row = {
             "epoch": meta["epoch"] + 1,
             "step": int(self.state.step),

@@ -22,9 +22,8 @@ def create(logdir):
     """Makes the directory. Raises OSError, which names --logdir, when nothing can be written there."""
     try:
         logdir.mkdir(parents=True, exist_ok=True)
-        files.remove_leftovers(logdir)
         files.write_text(logdir / ".writable", "")
-        (logdir / ".writable").unlink()
+        (logdir / ".writable").unlink(missing_ok=True)
     except OSError as error:
         raise OSError(f"--logdir={logdir} cannot be written: {error.strerror}") from None
 
@@ -39,6 +38,7 @@ def environment():
         "system": platform.platform(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+        "threads": len(os.sched_getaffinity(0)),
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
     }
 
@@ -51,14 +51,19 @@ def _processor():
     return platform.processor() or platform.machine()
 
 
-def claim(logdir, recipe, splits, start=None):
-    """Writes config.json and environment.json, or refuses a directory whose run has another recipe."""
+def claim(logdir, recipe, splits, *, start=None, origin=None):
+    """Writes config.json and environment.json, or refuses a directory whose run has another recipe, start or origin.
+
+    start, origin: as in `run.train`.
+    """
     config, place = logdir / "config.json", logdir / "environment.json"
-    now = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "start": _digest(start)}
+    now = {"recipe": recipes.to_dict(recipe), "class_names": list(splits.class_names), "start": digest(start)}
+    now["origin"] = origin or {}
     now |= {"content": splits.source.content, "order": splits.source.order} if splits.source else {}
     if config.exists():
         before = json.loads(config.read_text())
         differences = _differences(before["recipe"], now["recipe"])
+        differences += _differences(before.get("origin", {}), now["origin"])
         differences += ["it started from other weights"] if before.get("start") != now["start"] else []
         differences += ["it has other pictures"] if before.get("order") != now.get("order") else []
         if differences:
@@ -75,8 +80,8 @@ def claim(logdir, recipe, splits, start=None):
     files.write_text(place, json.dumps(environment(), indent=2) + "\n")
 
 
-def _digest(start):
-    """Returns a hash of the weights and stats that a run starts from, "drawn" where they come from the seed."""
+def digest(start):
+    """Returns a hash of weights and stats that a run starts from, "drawn" where they come from the seed."""
     if not start:
         return "drawn"
     leaves = tree.flatten(dict(zip(("weights", "stats"), start)))
@@ -85,7 +90,7 @@ def _digest(start):
 
 def _differences(before, now):
     """Returns "learning_rate was 0.001, now 0.01" for each setting that may not change on resuming."""
-    allowed = [name for name in MAY_CHANGE if not (name == "epochs" and now["schedule"] != "constant")]
+    allowed = [name for name in MAY_CHANGE if not (name == "epochs" and now.get("schedule") != "constant")]
     before, now = (tree.flatten(json.loads(json.dumps(recipe))) for recipe in (before, now))
     return [
         f"{name} was {before.get(name)}, now {now.get(name)}"

@@ -4,13 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from tfcore import build, checkpoint, files, run, training, tree
-from tfcore.data import augment, datasets
+from tfcore import build, checkpoint, files, run, run_dir, training, tree
+from tfcore.data import augment, datasets, image_cache
 from tfcore.data.download import download
 from tfcore.init import fold_in
 from tfcore.models import inception_v3, transfer
@@ -48,6 +49,8 @@ def load_trunk(config, path):
       OSError: it cannot be read.
     """
     if Path(path).suffix == ".h5":
+        if not isinstance(config.trunk, inception_v3.Config):
+            raise ValueError(f"{path}: only InceptionV3's weights are read from .h5, the trunk is another network")
         return checkpoint.import_keras_h5(path, config.trunk)
     found = checkpoint.import_weights(path)[:2]
     if "trunk" in found[0]:
@@ -86,24 +89,40 @@ def compute_features(recipe, weights, stats, images, *, cache=None, trunk=None):
     """
     path = Path(cache) / f"{_features_key(recipe, weights, stats, images)}.npy" if cache else None
     if path is None or not path.exists():
-        features = (trunk or frozen_trunk(recipe, weights, stats))(images)
+        trunk = trunk or frozen_trunk(recipe, weights, stats)
         if path is None:
-            return features
+            return trunk(images)
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.durable(path) as file:
-            np.save(file, features, allow_pickle=False)
+            _write_features(file, trunk, images)
     return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _write_features(file, trunk, images):
+    """Writes a .npy file part by part, so that memory stays flat."""
+    for start in range(0, len(images), 500):
+        features = trunk(images[start : start + 500])
+        if start == 0:
+            shape = (len(images), *features.shape[1:])
+            header = {"descr": features.dtype.str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            image_cache.reserve(file, file.tell() + math.prod(shape) * features.itemsize, "the features")
+        file.write(features.data)
 
 
 def _features_key(recipe, weights, stats, images):
     """Returns a hash of all that the features depend on."""
-    digest = hashlib.sha256(json.dumps([recipe.scale, recipe.offset, recipe.precision, tf.__version__]).encode())
-    for path, leaf in {**tree.flatten({"w": weights}), **tree.flatten({"s": stats})}.items():
-        digest.update(path.encode() + np.asarray(leaf).tobytes())
+    digest = hashlib.sha256(json.dumps([_trunk_facts(recipe, (weights, stats)), tf.__version__]).encode())
     digest.update(str(images.shape).encode())
     for start in range(0, len(images), 500):
         digest.update(np.ascontiguousarray(images[start : start + 500]).data)
     return digest.hexdigest()[:40]
+
+
+def _trunk_facts(recipe, trunk):
+    """Returns all that the features of a picture depend on, as JSON values."""
+    facts = {"weights": run_dir.digest(trunk), "scale": recipe.scale, "offset": recipe.offset}
+    return {**facts, "precision": recipe.precision, "network": dataclasses.asdict(recipe.model.trunk)}
 
 
 def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
@@ -115,7 +134,8 @@ def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
     images, labels = splits.train
     if recipe.augment.changes:
         variants = [_augmented(recipe, images, epoch) for epoch in range(copies)]
-        images, labels = np.concatenate(variants), np.concatenate([labels] * copies)
+        images = np.concatenate(variants) if copies > 1 else variants[0]
+        labels = np.concatenate([labels] * copies)
     parts = [datasets.Arrays(images, labels), splits.validation, splits.test]
     features = functools.partial(
         compute_features, recipe, weights, stats, cache=cache, trunk=frozen_trunk(recipe, weights, stats)
@@ -133,7 +153,7 @@ def _augmented(recipe, images, epoch):
     )
 
 
-def train(recipe, logdir, trunk, splits, *, copies=1, cache=None, fine_tune=None, clean=False):
+def train(recipe, logdir, trunk, splits, *, copies=1, cache=None, fine_tune=None, clean=False, histograms=False):
     """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
 
     Args:
@@ -144,27 +164,35 @@ def train(recipe, logdir, trunk, splits, *, copies=1, cache=None, fine_tune=None
       cache: as in `compute_features`.
       fine_tune: the recipe of a second run, in `logdir`/fine_tune, which starts from the first one's weights and whose
         model says with `learns_from` where the trunk begins to learn.
+      clean, histograms: as in `run.train`.
     Returns: the Result of the last run. `logdir`/export holds trunk and head together, for evaluation and prediction.
+    Raises:
+      ValueError, OSError, FloatingPointError, Stopped: as `run.train`; or views of pictures are asked for, of which
+        there are no features.
     """
     logdir, (weights, stats) = Path(logdir), trunk
-    recipe = build.fit_to_data(recipe, splits)
+    recipe, fit = build.fit_to_data(recipe, splits), functools.partial(run.train, clean=clean, histograms=histograms)
+    if copies and (recipe.view_flip or recipe.view_shift):
+        raise ValueError("--view_flip and --view_shift look at pictures: they need --nofeature_cache")
     if copies:
         features = feature_splits(recipe, weights, stats, splits, copies=copies, cache=cache)
         steps = recipe.steps_per_epoch or len(splits.train.labels) // recipe.batch_size
         head = dataclasses.replace(
             recipe, model=recipe.model.head, augment=augment.Augment(), steps_per_epoch=steps, precision="float32"
         )
-        result = run.train(head, logdir / "head", splits=features, clean=clean)
+        origin = {**_trunk_facts(recipe, trunk), "augment_copies": copies}
+        origin["augment"] = dataclasses.asdict(recipe.augment)
+        result = fit(head, logdir / "head", splits=features, origin=origin)
         weights = {"trunk": weights, "head": checkpoint.import_weights(_export(result))[0]}
     else:
         head, _ = transfer.mlp.init(fold_in(recipe.seed, "init"), recipe.model.head)
         start = {"trunk": weights, "head": head}, {"trunk": stats}
-        result = run.train(recipe, logdir / "head", splits=splits, start=start, clean=clean)
+        result = fit(recipe, logdir / "head", splits=splits, start=start)
         weights = checkpoint.import_weights(_export(result))[0]
     stats = {"trunk": stats}
     if fine_tune:
         recipe = build.fit_to_data(fine_tune, splits)
-        result = run.train(recipe, logdir / "fine_tune", splits=splits, start=(weights, stats), clean=clean)
+        result = fit(recipe, logdir / "fine_tune", splits=splits, start=(weights, stats))
         weights = checkpoint.import_weights(_export(result))[0]
     run.export(logdir, recipe, weights, stats, splits, result.epochs)
     return result

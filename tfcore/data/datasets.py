@@ -156,10 +156,7 @@ def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
     Raises:
       OSError: a file is missing from `data_dir`, or cannot be downloaded.
     """
-    address, _, files = SOURCES[name]
-    places = [Path(data_dir)] if data_dir else [cache_dir()]
-    if not data_dir and os.environ.get("TFCORE_DATA_DIR"):
-        places.insert(0, Path(os.environ["TFCORE_DATA_DIR"]))
+    (address, _, files), places = SOURCES[name], _places(data_dir)
     found, ends = {}, time.monotonic() + deadline
     for file, (size, sha256) in files.items():
         candidates = [p / sub / (file + end) for p in places for sub in (name, ".") for end in (".gz", "")]
@@ -176,6 +173,14 @@ def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
     return found
 
 
+def _places(data_dir):
+    """Returns where to look, in this order; the last one is where a download goes."""
+    if data_dir:
+        return [Path(data_dir).expanduser()]
+    given = os.environ.get("TFCORE_DATA_DIR")
+    return [*([Path(given).expanduser()] if given else []), cache_dir()]
+
+
 def find_pictures(name, data_dir=None):
     """Returns the folder or zip of a set of pictures; downloads cats_vs_dogs where it is nowhere. As `find_files`.
 
@@ -186,10 +191,8 @@ def find_pictures(name, data_dir=None):
     if name == "folder":
         if not data_dir:
             raise ValueError("--dataset=folder wants --data_dir: a folder CLASS/*.jpg, or a zip of one")
-        return Path(data_dir)
-    places = [Path(data_dir)] if data_dir else [cache_dir()]
-    if not data_dir and os.environ.get("TFCORE_DATA_DIR"):
-        places.insert(0, Path(os.environ["TFCORE_DATA_DIR"]))
+        return Path(data_dir).expanduser()
+    places = _places(data_dir)
     url, size, sha256 = CATS_VS_DOGS
     names = ("PetImages", "PetImages.zip", Path(url).name)
     for path in (place / sub / file for place in places for sub in (name, ".") for file in names):

@@ -84,7 +84,7 @@ def _build(directory, names, labels, shape, read_all):
     remove_leftovers(directory)
     good, bad = [], []
     with durable(directory / "images.u8") as file:
-        _reserve(file, directory, len(names) * math.prod(shape))
+        reserve(file, len(names) * math.prod(shape), "the decoded pictures")
         chunk = []
         for i, item in enumerate(read_all()):
             if isinstance(item, str):
@@ -102,15 +102,24 @@ def _build(directory, names, labels, shape, read_all):
     sync_directory(directory.parent)
 
 
-def _reserve(file, directory, size):
-    """Takes the space from the disk now, where it can still be refused: later it would kill the process by SIGBUS."""
+def reserve(file, size, what):
+    """Takes the space from the disk now, where it can still be refused: later it would kill the process by SIGBUS.
+
+    Args:
+      file: open for writing.
+      size: in bytes.
+      what: the words for what will be written.
+    Raises:
+      OSError: there is not so much; the message says how much there is, and where.
+    """
     try:
         os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
+        directory = Path(file.name).parent
         free = shutil.disk_usage(directory).free
-        message = f"the decoded pictures need {size / 1e6:,.1f} MB in {directory.parent}, {free / 1e6:,.1f} MB are free"
+        message = f"{what} need {size / 1e6:,.1f} MB in {directory.parent}, {free / 1e6:,.1f} MB are free"
         raise OSError(error.errno, f"{message} ({error.strerror}): make room, or choose another cache") from None
 
 

@@ -43,9 +43,11 @@ def init(seed, config):
     """Draws the weights: patches, block1/over_patches1, ..., logits. Returns weights, stats.
 
     Raises:
-      ValueError: the picture is not made of whole patches.
+      ValueError: the picture is not made of whole patches, or `hidden` is not two widths.
     """
     height, width, depth = config.image_shape
+    if len(config.hidden) != 2:
+        raise ValueError(f"--hidden={','.join(map(str, config.hidden))}: this network wants two widths")
     if height % config.patch or width % config.patch:
         raise ValueError(f"patch={config.patch} does not divide pictures of {height}x{width}")
     patches, channels = (height // config.patch) * (width // config.patch), config.channels
