@@ -307,13 +307,11 @@ _pets_cnn150_best = dataclasses.replace(
     steps_per_epoch=0,
     **{**_pets_training, "epochs": 45},
 )
-_pets_best = Recipe(
-    "pets_best",
-    "cats_vs_dogs",
-    resnet.Config(stages=((48, 2), (96, 2), (192, 2), (384, 2)), dropout=0.2),
-    loss="sigmoid_cross_entropy",
-    progressive=((64, 24), (96, 32)),
-    **{**_pets_training, "epochs": 88},
+_pets_best = dataclasses.replace(
+    _pets_cnn150_best,
+    name="pets_best",
+    model=dataclasses.replace(_pets_cnn150_best.model, blocks=((48,), (96,), (192,))),
+    epochs=64,
 )
 _PETS = (
     _pets_perceptron,
