@@ -133,7 +133,7 @@ def _decode(image, image_size, resize, channels):
         canvas = Image.new(image.mode, (width, height))
         canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
         image = canvas
-    return np.array(image).reshape(height, width, channels)
+    return np.frombuffer(bytearray(image.tobytes()), np.uint8).reshape(height, width, channels)
 
 
 def _orientation(image):
