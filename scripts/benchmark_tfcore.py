@@ -93,7 +93,7 @@ def augmentation(job):
 
     @tf.function
     def changed(epoch):
-        return augment.apply(config, images, augment.draw(config, 0, epoch, n))
+        return augment.apply(config, images, augment.draw(0, epoch, n))
 
     def batches():
         for epoch in range(job["calls"]):

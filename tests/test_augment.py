@@ -96,8 +96,8 @@ def test_draws_of_zero_change_nothing(rng, fill, height, width):
 
 def test_ranges_of_zero_change_nothing(rng):
     images, config = pictures(rng, 4, 7, 6), Augment()
-    np.testing.assert_array_equal(apply(config, images, draw(config, 0, 0, 4)), images)
-    np.testing.assert_array_equal(apply(Augment(flip=True), images, abs(draw(config, 0, 0, 4))), images)
+    np.testing.assert_array_equal(apply(config, images, draw(0, 0, 4)), images)
+    np.testing.assert_array_equal(apply(Augment(flip=True), images, abs(draw(0, 0, 4))), images)
     assert not config.moves and not config.tones
 
 
@@ -110,7 +110,7 @@ def test_flip_is_an_exact_mirror(rng, width):
 
 def test_half_of_the_images_are_mirrored():
     config = Augment(flip=True)
-    mirrored = affine(config, draw(config, 3, 0, 10_000), 8, 8).numpy()[:, 0] < 0
+    mirrored = affine(config, draw(3, 0, 10_000), 8, 8).numpy()[:, 0] < 0
     assert abs(mirrored.mean() - 0.5) < 5 * 0.005  # five standard errors
 
 
@@ -199,17 +199,17 @@ def test_tone_is_changed_after_the_move(rng):
 
 
 def test_draw_is_a_function_of_seed_epoch_and_index():
-    first = draw(FULL, 1, 2, 100).numpy()
+    first = draw(1, 2, 100).numpy()
     tf.random.set_seed(9)
-    np.testing.assert_array_equal(draw(FULL, 1, 2, 100), first)
-    np.testing.assert_array_equal(tf.function(draw)(FULL, 1, tf.constant(2), 100), first)
+    np.testing.assert_array_equal(draw(1, 2, 100), first)
+    np.testing.assert_array_equal(tf.function(draw)(1, tf.constant(2), 100), first)
     for seed, epoch in ((1, 3), (2, 2), (2, 1)):
-        assert (draw(FULL, seed, epoch, 100).numpy() != first).mean() > 0.9
+        assert (draw(seed, epoch, 100).numpy() != first).mean() > 0.9
     assert len(np.unique(first, axis=0)) == 100
 
 
 def test_draw_is_uniform_between_minus_one_and_one():
-    drawn = draw(FULL, 5, 0, 20_000).numpy()
+    drawn = draw(5, 0, 20_000).numpy()
     assert drawn.dtype == np.float32 and drawn.min() >= -1 and drawn.max() <= 1
     np.testing.assert_allclose(drawn.mean(0), 0, atol=0.02)
     np.testing.assert_allclose(drawn.var(0), 1 / 3, atol=0.01)
@@ -218,7 +218,7 @@ def test_draw_is_uniform_between_minus_one_and_one():
 
 @pytest.mark.parametrize("batch_size", [1, 3, 12])
 def test_an_image_is_changed_alike_in_any_batch(rng, batch_size):
-    images, rows = pictures(rng, 12, 9, 8), draw(FULL, 1, 2, 12)
+    images, rows = pictures(rng, 12, 9, 8), draw(1, 2, 12)
     together, order = apply(FULL, images, rows).numpy(), rng.permutation(12)
     for batch in order.reshape(-1, batch_size):
         np.testing.assert_array_equal(apply(FULL, images[batch], tf.gather(rows, batch)), together[batch])
@@ -231,7 +231,7 @@ def test_type_and_shape_are_kept_and_known_in_the_graph(rng, config, channels):
     in_graph = tf.function(apply).get_concrete_function(
         config, tf.TensorSpec([None, 7, 5, channels], tf.uint8), tf.TensorSpec([None, 9])
     )
-    rows = draw(config, 0, 0, 2)
+    rows = draw(0, 0, 2)
     out = in_graph(tf.constant(images), rows)
     assert in_graph.output_shapes.as_list() == [None, 7, 5, channels]
     assert out.dtype == tf.uint8 and out.shape == images.shape
@@ -256,7 +256,7 @@ def test_settings_without_meaning_are_refused(name, value):
 def test_whole_pixels_move_pictures_without_blurring_them():
     images = np.random.default_rng(0).integers(0, 256, [20, 9, 12, 1]).astype(np.uint8)
     config = Augment(shift=0.2, flip=True, whole_pixels=True)
-    draws = draw(config, 0, 0, 20)
+    draws = draw(0, 0, 20)
     moved = apply(config, tf.constant(images), draws).numpy()
     for image, result, (dx, dy, *_, mirror, _, _) in zip(images, moved, draws.numpy()):
         image = image[:, ::-1] if mirror < 0 else image
@@ -282,7 +282,7 @@ def test_examples_are_the_images_and_what_the_epochs_make_of_them(rng, config):
     assert found.shape == (3, 5, 8, 6, 3) and found.dtype == np.uint8
     np.testing.assert_array_equal(found[:, 0], images)
     for epoch in range(4):
-        np.testing.assert_array_equal(found[:, 1 + epoch], apply(config, images, draw(config, 5, epoch, 20)[:3]))
+        np.testing.assert_array_equal(found[:, 1 + epoch], apply(config, images, draw(5, epoch, 20)[:3]))
     assert examples(config, 5, images, 20).shape[1] == 8
 
 

@@ -162,7 +162,7 @@ def test_tensorboard_shows_what_augmentation_does(done, folder):
     for epoch in range(-1, 7):
         wanted = images[:8]
         if epoch >= 0:
-            draws = augment.draw(RECIPE.augment, RECIPE.seed, epoch, len(images))
+            draws = augment.draw(RECIPE.seed, epoch, len(images))
             wanted = augment.apply(RECIPE.augment, wanted, draws[:8]).numpy()
         for i in range(8):
             left = 10 * (epoch + 1)

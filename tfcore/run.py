@@ -141,7 +141,7 @@ class _Run:
         done = int(self.state.step) - epoch * self.steps
         order = batching.batch_indices(recipe.seed, epoch, n, batch_size)[done : self.steps]
         blocks = batching.blocks(self.splits.train, order, self.loop_steps)
-        draws = augment.draw(recipe.augment, recipe.seed, epoch, n) if recipe.augment.changes else None
+        draws = augment.draw(recipe.seed, epoch, n) if recipe.augment.changes else None
         began = self.clock = time.perf_counter()
         with self.journal.bar(epoch, done) as bar, contextlib.closing(blocks):
             for count, rows, images, labels in blocks:

@@ -146,7 +146,7 @@ def feature_splits(recipe, weights, stats, splits, *, copies=1, cache=None):
 
 def _augmented(recipe, images, epoch):
     """Returns all images as epoch `epoch` would show them."""
-    draws = augment.draw(recipe.augment, recipe.seed, epoch, len(images))
+    draws = augment.draw(recipe.seed, epoch, len(images))
     parts = range(0, len(images), 500)
     return np.concatenate(
         [augment.apply(recipe.augment, images[i : i + 500], draws[i : i + 500]).numpy() for i in parts]

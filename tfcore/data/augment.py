@@ -67,7 +67,7 @@ class Augment:
         return any((self.brightness, self.contrast))
 
 
-def draw(config, seed, epoch, n):
+def draw(seed, epoch, n):
     """Draws n changes, [n, 9] float32 in -1 .. 1: a pure function of its arguments. Row i belongs to image i."""
     return tf.random.stateless_uniform([n, 9], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
 
@@ -78,7 +78,7 @@ def examples(config, seed, images, n, *, epochs=7):
     images: the first N of the n training images.
     """
     count = len(images)
-    shown = [apply(config, images, draw(config, seed, epoch, n)[:count]).numpy() for epoch in range(epochs)]
+    shown = [apply(config, images, draw(seed, epoch, n)[:count]).numpy() for epoch in range(epochs)]
     return np.stack([images, *shown], axis=1)
 
 
