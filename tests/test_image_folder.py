@@ -382,19 +382,20 @@ def test_killed_anywhere_while_building(tmp_path):
         clean = load(path, tmp_path / name)
         duration = time.monotonic() - began
     ends, chance = [], random.Random(0)
-    for _ in range(20):
+    while ends.count(-signal.SIGKILL) < 12:
         child = os.fork()
         if child == 0:
             os._exit(load(path, tmp_path / "cache") is None)
-        time.sleep(chance.uniform(0, 1.2 * duration))
+        time.sleep(chance.uniform(0, duration))
         os.kill(child, signal.SIGKILL)
         ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        duration *= 1.2 if ends[-1] else 0.7  # how long it takes depends on what else the machine does
         for directory in directories(tmp_path / "cache") if (tmp_path / "cache").exists() else ():
             if (directory / "manifest.json").exists():  # finished: it must be all of it
                 assert (directory / "images.u8").read_bytes() == clean.images.tobytes()
                 for name in ("manifest.json", "images.u8"):
                     (directory / name).unlink()
-    assert ends.count(-signal.SIGKILL) >= 5, ends
+    assert set(ends) <= {0, -signal.SIGKILL}
     again = load(path, tmp_path / "cache")
     np.testing.assert_array_equal(again.images, clean.images)
     assert again.names == clean.names

@@ -84,7 +84,7 @@ def compute_features(recipe, weights, stats, images, *, cache=None, trunk=None):
     Args:
       recipe, weights, stats: as in `frozen_trunk`.
       images: [N, H, W, C] uint8.
-      cache: the directory to keep them in, under a hash of weights, reading and pictures; None keeps nothing.
+      cache: the directory to keep them in, under a hash of trunk, reading and pictures; None keeps nothing.
       trunk: what `frozen_trunk` returned for these, to trace it once for several calls.
     """
     path = Path(cache) / f"{_features_key(recipe, weights, stats, images)}.npy" if cache else None
@@ -93,8 +93,11 @@ def compute_features(recipe, weights, stats, images, *, cache=None, trunk=None):
         if path is None:
             return trunk(images)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.durable(path) as file:
-            _write_features(file, trunk, images)
+        with image_cache.alone(path.parent):  # a second process waits here, then finds them
+            files.remove_leftovers(path.parent)
+            if not path.exists():
+                with files.durable(path) as file:
+                    _write_features(file, trunk, images)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 

@@ -37,7 +37,7 @@ def load(directory, names, labels, shape, read_all):
     kept = _open(directory, names, labels, shape)
     if kept is None:
         directory.mkdir(parents=True, exist_ok=True)
-        with _alone(directory):  # a second process waits here, then finds the finished cache
+        with alone(directory):  # a second process waits here, then finds the finished cache
             kept = _open(directory, names, labels, shape)
             if kept is None:
                 _build(directory, names, labels, shape, read_all)
@@ -124,7 +124,7 @@ def reserve(file, size, what):
 
 
 @contextlib.contextmanager
-def _alone(directory):
+def alone(directory):
     """Waits until no other process builds here, then keeps them out; the lock ends with the process."""
     with open(directory / ".lock", "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -144,6 +144,6 @@ def write_index(path, index):
     """Keeps {name: [number, ...]}, durably, where it can: without it the next start is only slower."""
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.parent):
+        with alone(path.parent):
             remove_leftovers(path.parent)
             write_text(path, json.dumps(index))
