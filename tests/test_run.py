@@ -13,10 +13,10 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tfcore import binary_plots, build, checkpoint, files, plots, report, run, run_dir, summaries, tree
-from tfcore.data import Arrays, Splits
+from tfcore.data import Arrays, Splits, pictures
 from tfcore.data.augment import Augment
 from tfcore.models import cnn, mlp
-from tfcore.recipes import Recipe, from_dict, to_dict
+from tfcore.recipes import CHOICES, Recipe, from_dict, to_dict
 
 MLP = Recipe("small", "made", mlp.Config(hidden=(8,), dropout=0.1), batch_size=16, epochs=2, validation=1)
 MLP = dataclasses.replace(MLP, augment=Augment(shift=0.1, flip=True), steps_per_loop=3, ema_decay=0.9)
@@ -300,6 +300,13 @@ def test_numbers_that_float32_does_not_hold_are_refused(name, value):
 def test_names_that_do_not_exist_are_refused(name):
     with pytest.raises(ValueError, match=f"--{name}=nothing is not one of "):
         dataclasses.replace(MLP, **{name: "nothing"})
+
+
+def test_the_names_that_recipes_allow_are_those_that_exist():
+    assert set(CHOICES["loss"]) == set(build.LOSSES) and CHOICES["resize"] == pictures.RESIZES
+    for name in CHOICES["optimizer"]:
+        optimizer, _ = build.make_optimizer(dataclasses.replace(MLP, optimizer=name), 3)
+        assert optimizer.init({"w": tf.Variable([1.0])})
 
 
 def test_clean_with_settings_that_do_not_fit_erases_nothing(tmp_path):
