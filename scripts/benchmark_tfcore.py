@@ -12,7 +12,8 @@ from benchmark_process import serve
 from tensorflow_alone import tf
 
 from tfcore import build, recipes, training, tree
-from tfcore.data import augment, batching
+from tfcore.data import augment
+from tfcore.data.order import batch_indices, blocks, take
 from tfcore.init import as_seed
 
 
@@ -35,7 +36,7 @@ def train(job):
     epochs = itertools.count()
     return {
         "step": lambda: take_steps(np.arange(recipe.batch_size)[np.newaxis]),
-        "epoch": lambda: take_steps(batching.batch_indices(0, next(epochs), n, recipe.batch_size)),
+        "epoch": lambda: take_steps(batch_indices(0, next(epochs), n, recipe.batch_size)),
     }
 
 
@@ -48,7 +49,7 @@ def stepper(recipe, arrays, weights, stats, steps):
 
     def take_steps(indices):
         total = 0.0
-        for count, _, images, labels in batching.blocks(arrays, indices, k):
+        for count, _, images, labels in blocks(arrays, indices, k):
             total += float(block(images, labels, draws, tf.constant(count), seed)["loss"])
         return {"loss": total / len(indices)}
 
@@ -62,9 +63,9 @@ def scale(job):
     images = np.memmap(Path(job["folder"]) / "images.u8", np.uint8, "r", shape=(n, *shape))
     labels = np.load(Path(job["folder"]) / "labels.npy")[:n]
     weights, stats = recipes.model_of(recipe).init(0, recipe.model)
-    arrays = batching.take(images, np.arange(n)), labels
+    arrays = take(images, np.arange(n)), labels
     take_steps = stepper(recipe, arrays, weights, stats, n // recipe.batch_size)
-    orders = (batching.batch_indices(0, epoch, n, recipe.batch_size) for epoch in itertools.count())
+    orders = (batch_indices(0, epoch, n, recipe.batch_size) for epoch in itertools.count())
     steps = job["steps"]  # as many for every n: a part of an epoch, or several
     parts = (order[start : start + steps] for order in orders for start in range(0, len(order), steps))
     number = max(1, steps // (n // recipe.batch_size))
@@ -105,7 +106,7 @@ def augmentation(job):
 
 def loading(job):
     """A zip of pictures: decoded, and from the finished cache."""
-    from tfcore.data.image_folder import load_folder
+    from tfcore.data.folders import load_folder
 
     path, cache = Path(job["folder"]) / "pictures.zip", Path(job["folder"]) / "cache"
 

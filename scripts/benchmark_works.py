@@ -22,8 +22,10 @@ from benchmark_jobs import (
 )
 from benchmark_process import compare
 
-from tfcore import build, keras_h5, recipes, run_dir, tree
-from tfcore.data import Arrays, batching, datasets, image_folder
+from tfcore import build, recipes, run_dir, tree
+from tfcore.data import Arrays, datasets, folders
+from tfcore.data.order import preprocess
+from tfcore.formats import keras_h5
 from tfcore.init import fold_in
 from tfcore.models import inception_v3, mlp
 
@@ -115,13 +117,13 @@ def loading(name, work, options):
 
 def some_pictures(path, count, data_dir):
     """Writes a zip with the first pictures of each class of cats_vs_dogs; returns how many there are."""
-    entries, names = image_folder.scan(datasets.find_pictures("cats_vs_dogs", data_dir))
+    entries, names = folders.scan(datasets.find_pictures("cats_vs_dogs", data_dir))
     entries = [entry for entry in entries if entry.size]
     classes = [[e for e in entries if e.label == label] for label in range(len(names))]
     chosen = [entry for members in classes for entry in members[: count // len(names)]]
     with zipfile.ZipFile(path, "w") as archive:
         for entry in chosen:
-            archive.writestr(entry.name, image_folder.read(entry))
+            archive.writestr(entry.name, folders.read(entry))
     return len(chosen)
 
 
@@ -202,7 +204,7 @@ def write_trunk(path, recipe, images):
     """Writes drawn weights with the batch norm statistics of some pictures, so that the features say something."""
     config = dataclasses.replace(recipe.model.trunk, endpoint="mixed10")
     weights, stats = inception_v3.init(0, config)
-    x = batching.preprocess(images, scale=recipe.scale, offset=recipe.offset)
+    x = preprocess(images, scale=recipe.scale, offset=recipe.offset)
     _, moved = inception_v3.forward(config, weights, stats, x, training=True)
     tree.assign(stats, tree.map(lambda new, old: (new - 0.99 * old) / 0.01, moved, stats))  # batch norm keeps 0.99
     keras_h5.write_keras_h5(path, weights, stats, config)

@@ -14,7 +14,7 @@ from _command import FLAGS, flags, run_dir, start, usage_error
 
 from tfcore import build, metrics
 from tfcore.data import pictures
-from tfcore.data.image_folder import SUFFIXES
+from tfcore.data.folders import SUFFIXES
 
 flags.DEFINE_string("run", None, "the run directory", required=True)
 flags.DEFINE_boolean("invert", False, "make dark bright and bright dark")

@@ -7,7 +7,8 @@ import math
 import tensorflow as tf
 
 from tfcore import losses, metrics, optimizers, recipes, schedules, training, tree
-from tfcore.data import augment, batching, datasets
+from tfcore.data import augment, datasets
+from tfcore.data.order import preprocess
 
 LOSSES = {
     "softmax_cross_entropy": losses.softmax_cross_entropy,
@@ -44,7 +45,7 @@ def make_forward(recipe):
     model, dtype = recipes.model_of(recipe), tf.as_dtype(recipe.precision)
 
     def forward(weights, stats, images, *, training, seed=None):
-        x = batching.preprocess(images, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
+        x = preprocess(images, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
         weights = tree.map(lambda w: tf.cast(w, dtype), weights)
         logits, new_stats = model.forward(recipe.model, weights, stats, x, training=training, seed=seed)
         return tf.cast(logits, tf.float32), new_stats

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from tfcore import files, tree
-from tfcore.keras_h5 import import_keras_h5
+from tfcore.formats.keras_h5 import import_keras_h5
 
 __all__ = ["export_weights", "import_keras_h5", "import_weights", "latest", "restore", "save"]
 

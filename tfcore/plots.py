@@ -56,7 +56,7 @@ def confusion_matrix(confusion, class_names):
 
 
 def survey(found):
-    """Draws the counts of the classes and the commonest sizes of an `image_folder.Survey`."""
+    """Draws the counts of the classes and the commonest sizes of an `folders.Survey`."""
     drawing, axes = figure(10, 4, ncols=2)
     sizes = list(found.sizes.items())[:12]
     axes[0].bar(list(found.counts), list(found.counts.values()))

@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcore import build, checkpoint, files, optimizers, plots, recipes, report, run_dir, training, tree
-from tfcore.data import augment, batching, datasets
+from tfcore.data import augment, datasets
+from tfcore.data.order import batch_indices, blocks, epoch_order, take
 from tfcore.init import as_seed, fold_in
 from tfcore.journal import Journal
 from tfcore.models import transfer
@@ -79,7 +80,7 @@ class _Run:
     def __init__(self, recipe, logdir, splits, histograms, start=None):
         self.recipe, self.logdir, self.splits, self.histograms = recipe, logdir, splits, histograms
         n = len(splits.train.labels)
-        self.steps = len(batching.batch_indices(recipe.seed, 0, n, recipe.batch_size))
+        self.steps = len(batch_indices(recipe.seed, 0, n, recipe.batch_size))
         self.steps = min(self.steps, recipe.steps_per_epoch or self.steps)
         self.optimizer, self.rate = build.make_optimizer(recipe, self.steps)
         if recipes.model_of(recipe) is transfer and not start:
@@ -139,12 +140,12 @@ class _Run:
         recipe, meta = self.recipe, self.meta
         n, epoch, batch_size = len(self.splits.train.labels), meta["epoch"], recipe.batch_size
         done = int(self.state.step) - epoch * self.steps
-        order = batching.batch_indices(recipe.seed, epoch, n, batch_size)[done : self.steps]
-        blocks = batching.blocks(self.splits.train, order, self.loop_steps)
+        order = batch_indices(recipe.seed, epoch, n, batch_size)[done : self.steps]
+        gathered = blocks(self.splits.train, order, self.loop_steps)
         draws = augment.draw(recipe.seed, epoch, n) if recipe.augment.changes else None
         began = self.clock = time.perf_counter()
-        with self.journal.bar(epoch, done) as bar, contextlib.closing(blocks):
-            for count, rows, images, labels in blocks:
+        with self.journal.bar(epoch, done) as bar, contextlib.closing(gathered):
+            for count, rows, images, labels in gathered:
                 drawn = self.no_draws if draws is None else tf.gather(draws, rows)
                 self._take_block(count, images, labels, drawn)
                 done += count
@@ -233,8 +234,8 @@ class _Run:
         count = recipe.validation_steps * recipe.batch_size
         if not 0 < count < len(part.labels):
             return part
-        rows = np.sort(batching.epoch_order(recipe.seed + 1, self.meta["epoch"], len(part.labels))[:count])
-        return datasets.Arrays(*(batching.take(array, rows) for array in part))
+        rows = np.sort(epoch_order(recipe.seed + 1, self.meta["epoch"], len(part.labels))[:count])
+        return datasets.Arrays(*(take(array, rows) for array in part))
 
     def _histograms(self):
         """Returns the weights, and the gradients of the first batch of the set."""

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfcore import losses, metrics as measures, tree
-from tfcore.data.batching import preprocess as default_preprocess
+from tfcore.data.order import preprocess as default_preprocess
 from tfcore.init import fold_in
 
 

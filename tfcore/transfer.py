@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfcore import build, checkpoint, files, run, run_dir, training, tree
-from tfcore.data import augment, datasets, image_cache
+from tfcore.data import augment, datasets
+from tfcore.data.cache import alone, reserve
 from tfcore.data.download import download
 from tfcore.init import fold_in
 from tfcore.models import inception_v3, transfer
@@ -93,7 +94,7 @@ def compute_features(recipe, weights, stats, images, *, cache=None, trunk=None):
         if path is None:
             return trunk(images)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with image_cache.alone(path.parent):  # a second process waits here, then finds them
+        with alone(path.parent):  # a second process waits here, then finds them
             files.remove_leftovers(path.parent)
             if not path.exists():
                 with files.durable(path) as file:
@@ -109,7 +110,7 @@ def _write_features(file, trunk, images):
             shape = (len(images), *features.shape[1:])
             header = {"descr": features.dtype.str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            image_cache.reserve(file, file.tell() + math.prod(shape) * features.itemsize, "the features")
+            reserve(file, file.tell() + math.prod(shape) * features.itemsize, "the features")
         file.write(features.data)
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcore.data.batching import epoch_order, take
 from tfcore.data.download import download
+from tfcore.data.folders import Survey, load_folder
 from tfcore.data.idx import read_idx
-from tfcore.data.image_folder import Survey, load_folder
+from tfcore.data.order import epoch_order, take
 
 PICTURES = ("cats_vs_dogs", "folder")
 NAMES = ("auto", "mnist", "fashion_mnist", "digits", *PICTURES)
@@ -57,14 +57,14 @@ MAX_HELD_OUT = 1024  # test pictures of a set of pictures that has no test part 
 
 
 class Arrays(NamedTuple):
-    """images: [N, H, W, C] uint8, an array or `batching.Rows` of one on disk; labels: [N] int32."""
+    """images: [N, H, W, C] uint8, an array or `Rows` of one on disk; labels: [N] int32."""
 
     images: np.ndarray
     labels: np.ndarray
 
 
 class Source(NamedTuple):
-    """The files that a set of pictures was made of; each field as in `image_folder.Folder`."""
+    """The files that a set of pictures was made of; each field as in `folders.Folder`."""
 
     bad: list[tuple[str, str]]
     survey: Survey

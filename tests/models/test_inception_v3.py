@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfcore import tree
-from tfcore.keras_h5 import import_keras_h5
+from tfcore.formats.keras_h5 import import_keras_h5
 from tfcore.models import inception_v3
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcore.data.batching import Rows, batch_indices, blocks, epoch_order, preprocess, take
+from tfcore.data.order import Rows, batch_indices, blocks, epoch_order, preprocess, take
 
 MASK = 2**64 - 1
 

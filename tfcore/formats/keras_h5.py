@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfcore import tree
 from tfcore.files import durable
-from tfcore.h5 import read_keras_h5
+from tfcore.formats.h5 import read_keras_h5
 from tfcore.models import inception_v3
 
 

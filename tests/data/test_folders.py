@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcore.data import image_cache, image_folder, pictures
+from tfcore.data import cache, folders, pictures
 
 SIZE = (6, 8)
-REAL = Path(os.environ.get("TFCORE_DATA_DIR") or Path(__file__).parents[1] / "../shared/data") / "cats_vs_dogs"
+REAL = Path(os.environ.get("TFCORE_DATA_DIR") or Path(__file__).parents[2] / "../shared/data") / "cats_vs_dogs"
 
 
 def png(*colour, size=(16, 12)):
@@ -52,7 +52,7 @@ def make_zip(path, files, **options):
 
 
 def load(path, cache, **options):
-    return image_folder.load_folder(path, **{"image_size": SIZE, "cache_dir": cache, "progress": False, **options})
+    return folders.load_folder(path, **{"image_size": SIZE, "cache_dir": cache, "progress": False, **options})
 
 
 def check(folder, names, labels):
@@ -70,7 +70,7 @@ def test_natural_order_and_what_is_passed_over(tmp_path):
     files = {f"{c}/{n}": b"" for c in ("b", "a") for n in ("10.jpg", "9.JPEG", "x2.png", "x10.png", "1.Gif", "1.bmp")}
     files |= {"a/Thumbs.db": b"", "a/.hidden.jpg": b"", "a/notes.txt": b"", ".git/1.jpg": b"", "docs/readme.txt": b""}
     files |= {"top.jpg": b"", "a/deeper/1.jpg": b""}
-    entries, classes = image_folder.scan(make_folder(tmp_path, files))
+    entries, classes = folders.scan(make_folder(tmp_path, files))
     order = ["1.bmp", "1.Gif", "9.JPEG", "10.jpg", "x2.png", "x10.png"]
     assert classes == ("a", "b")
     assert [(e.name, e.label) for e in entries] == [(f"{c}/{n}", i) for i, c in enumerate("ab") for n in order]
@@ -114,20 +114,20 @@ def test_no_set_of_classes(tmp_path, files, reason):
 
 def test_no_such_path_and_no_zip(tmp_path):
     with pytest.raises(ValueError, match="no such folder or zip"):
-        image_folder.scan(tmp_path / "absent")
+        folders.scan(tmp_path / "absent")
     (tmp_path / "text").write_text("hello")
     with pytest.raises(ValueError, match="neither a folder nor a whole zip"):
-        image_folder.scan(tmp_path / "text")
+        folders.scan(tmp_path / "text")
     whole = make_zip(tmp_path / "whole.zip", contents()).read_bytes()
     (tmp_path / "cut.zip").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="neither a folder nor a whole zip"):
-        image_folder.scan(tmp_path / "cut.zip")
+        folders.scan(tmp_path / "cut.zip")
 
 
 def test_survey_reads_headers(tmp_path):
     files = contents() | {"Cat/0.jpg": png(1, 2, 3, size=(300, 200)), "Dog/5.jpg": b"", "Dog/4.jpg": b"text"}
     for path in (make_folder(tmp_path / "f", files), make_zip(tmp_path / "z.zip", files)):
-        found = image_folder.survey(image_folder.scan(path)[0])
+        found = folders.survey(folders.scan(path)[0])
         assert found.counts == {"Cat": 6, "Dog": 6} and found.unreadable == 2
         assert found.bytes == sum(map(len, files.values()))
         assert found.sizes == {(16, 12): 9, (300, 200): 1} and next(iter(found.sizes)) == (16, 12)
@@ -205,15 +205,15 @@ def test_a_bomb_that_lies_stops_at_its_claim(tmp_path):
     path = make_zip(tmp_path / "a.zip", files, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 50_000
     edit_central(path, "Cat/bomb.bmp", 24, "<I", 1000)
-    entry = next(e for e in image_folder.scan(path)[0] if e.name == "Cat/bomb.bmp")
+    entry = next(e for e in folders.scan(path)[0] if e.name == "Cat/bomb.bmp")
     with open(path, "rb") as file:
-        assert len(image_folder.zips.read(file.fileno(), entry.place, entry.size)) == 1001
+        assert len(folders.zips.read(file.fileno(), entry.place, entry.size)) == 1001
     loaded = load(path, tmp_path / "cache", max_bad_fraction=0.5)
     assert loaded.bad == [("Cat/bomb.bmp", "more of the 1,000 bytes announced")]
 
 
 def test_one_entry_beyond_the_limit_is_bad(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_folder, "MAX_BYTES", 5000)
+    monkeypatch.setattr(folders, "MAX_BYTES", 5000)
     files = contents() | {"Cat/0.jpg": bytes(5001)}
     for path in (make_zip(tmp_path / "a.zip", files), make_folder(tmp_path / "f", files)):
         loaded = load(path, tmp_path / "cache", max_bad_fraction=0.5)
@@ -223,7 +223,7 @@ def test_one_entry_beyond_the_limit_is_bad(tmp_path, monkeypatch):
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_damaged_entries_are_bad_and_the_rest_is_right(tmp_path, compression):
     path = make_zip(tmp_path / "a.zip", contents(40), compression=compression)
-    places = [e.place for e in image_folder.scan(path)[0]]
+    places = [e.place for e in folders.scan(path)[0]]
     data = bytearray(path.read_bytes())
     data[places[3].offset + 60] ^= 0xFF  # in the content
     data[places[50].offset] ^= 0xFF  # in the local header
@@ -263,9 +263,9 @@ def test_a_class_without_usable_pictures(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_bad(tmp_path):
     path = make_folder(tmp_path / "f", contents())
-    entries, _ = image_folder.scan(path)
+    entries, _ = folders.scan(path)
     (path / "Cat/1.jpg").unlink()
-    results = list(image_folder.decode_all(entries, SIZE, "stretch", 3))
+    results = list(folders.decode_all(entries, SIZE, "stretch", 3))
     assert results[1] == "cannot be read (No such file or directory)"
     assert [i for i, r in enumerate(results) if isinstance(r, str)] == [1]
 
@@ -332,7 +332,7 @@ def test_files_are_not_read_again_when_their_stamps_are_known(tmp_path, monkeypa
     path = make_folder(tmp_path / "f", contents())
     monkeypatch.setattr(time, "time_ns", lambda real=time.time_ns: real() + 10 * 10**9)  # as if written long ago
     first = load(path, tmp_path / "cache")
-    monkeypatch.setattr(image_folder, "read", None)
+    monkeypatch.setattr(folders, "read", None)
     np.testing.assert_array_equal(load(path, tmp_path / "cache").images, first.images)
     index = next((tmp_path / "cache").glob("index-*.json"))
     monkeypatch.undo()
@@ -472,7 +472,7 @@ def test_the_manifest_is_readable(tmp_path):
     load(make_folder(tmp_path / "f", contents(2)), tmp_path / "cache")
     (directory,) = directories(tmp_path / "cache")
     assert json.loads((directory / "manifest.json").read_text()) == {
-        "format": image_cache.FORMAT,
+        "format": cache.FORMAT,
         "shape": [4, *SIZE, 3],
         "bytes": 4 * 6 * 8 * 3,
         "names": ["Cat/0.jpg", "Cat/1.jpg", "Dog/0.jpg", "Dog/1.jpg"],
@@ -490,9 +490,9 @@ def refuse_to_survey(*_):
 
 def test_the_survey_is_kept_with_the_pictures(source, tmp_path, monkeypatch):
     found = load(source, tmp_path / "cache").survey
-    assert found == image_folder.survey(image_folder.scan(source)[0])
+    assert found == folders.survey(folders.scan(source)[0])
     assert found.counts == {"Cat": 6, "Dog": 6} and found.sizes == {(16, 12): 12}
-    monkeypatch.setattr(image_folder, "survey", refuse_to_survey)
+    monkeypatch.setattr(folders, "survey", refuse_to_survey)
     again = load(source, tmp_path / "cache").survey
     assert again == found and str(again) == str(found) and list(again.sizes) == list(found.sizes)
 
@@ -529,7 +529,7 @@ def test_a_survey_that_cannot_be_kept_costs_time_only(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = make_folder(tmp_path / "f", contents())
-    monkeypatch.setattr(image_folder, "write_text", full)
+    monkeypatch.setattr(folders, "write_text", full)
     assert load(path, tmp_path / "cache").survey.counts == {"Cat": 6, "Dog": 6}
     (directory,) = directories(tmp_path / "cache")
     assert not (directory / "survey.json").exists()
@@ -577,7 +577,7 @@ def test_content_depends_on_the_bytes(tmp_path, change):
 def real_entries():
     if not (REAL / "PetImages.zip").exists():
         pytest.skip("no cats_vs_dogs/PetImages.zip")
-    return image_folder.scan(REAL / "PetImages.zip")
+    return folders.scan(REAL / "PetImages.zip")
 
 
 @pytest.mark.real_data
@@ -586,7 +586,7 @@ def test_real_archive(real_entries):
     assert classes == ("Cat", "Dog") and len(entries) > 9_000
     assert [e.name for e in entries[:3]] == ["Cat/0.jpg", "Cat/1.jpg", "Cat/2.jpg"]
     some = [e for e in entries if int(e.name[4:-4]) % 40 == 0 or e.name in ("Cat/666.jpg", "Dog/11702.jpg")]
-    results = dict(zip((e.name for e in some), image_folder.decode_all(some, (125, 94), "stretch", 3)))
+    results = dict(zip((e.name for e in some), folders.decode_all(some, (125, 94), "stretch", 3)))
     reasons = {name: result for name, result in results.items() if isinstance(result, str)}
     assert reasons == {"Cat/666.jpg": "0 bytes", "Dog/11702.jpg": "0 bytes"}
     assert all(result.shape == (125, 94, 3) for result in results.values() if not isinstance(result, str))
@@ -598,7 +598,7 @@ def test_real_photographs_look_like_fully_decoded_ones(real_entries, size):
     entries = [e for e in real_entries[0] if int(e.name[4:-4]) % 17 == 0 and int(e.name[4:-4]) < 1000][:60]
     differences = []
     for entry in entries:
-        data = image_folder.read(entry)
+        data = folders.read(entry)
         full = Image.open(io.BytesIO(data)).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR)
         differences.append(np.abs(pictures.decode(data, size).astype(int) - np.asarray(full)).mean())
     assert np.mean(differences) < 2.5 and np.max(differences) < 8, (np.mean(differences), np.max(differences))

@@ -12,8 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_run import final_bytes, measures
 
 from tfcore import build, checkpoint, plots, report, run, run_dir
-from tfcore.data import Arrays, Splits, augment, batching, load
+from tfcore.data import Arrays, Splits, augment, load
 from tfcore.data.augment import Augment
+from tfcore.data.order import Rows
 from tfcore.models import cnn
 from tfcore.recipes import Recipe
 
@@ -279,7 +280,7 @@ def test_a_part_on_the_disk_is_validated_in_steps(folder, tmp_path, monkeypatch)
     parts = parts_measured(monkeypatch)
     recipe = dataclasses.replace(RECIPE, validation=5, validation_steps=1, epochs=1)
     run.train(recipe, tmp_path / "run", data_dir=folder)
-    assert [len(part.labels) for part in parts] == [4, 6, 5] and isinstance(parts[0].images, batching.Rows)
+    assert [len(part.labels) for part in parts] == [4, 6, 5] and isinstance(parts[0].images, Rows)
 
 
 def test_validation_steps_do_not_change_the_weights(tmp_path):

@@ -21,7 +21,7 @@ from tfcore.data.datasets import load_pictures
 from tfcore.models import cnn, inception_v3
 from tfcore.recipes import RECIPES, Recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def command(name, *arguments):

@@ -13,8 +13,8 @@ import sklearn.datasets
 from PIL import Image
 
 from tfcore.data import datasets
-from tfcore.data.batching import Rows
 from tfcore.data.datasets import DIGIT_CLASSES, FASHION_CLASSES, Arrays, find_files, load, split
+from tfcore.data.order import Rows
 
 COUNTS = {"train": 60, "t10k": 20}
 

@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from tfcore.data import image_cache, pictures, zips
+from tfcore.data import cache, pictures, zips
 from tfcore.data.zips import ZipPlace
 from tfcore.files import write_text
 
@@ -102,7 +102,7 @@ def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fract
     def read_all():
         return _shown(decode_all(entries, image_size, resize, channels, sizes), len(entries), progress)
 
-    images, labels, names, bad = image_cache.load(directory, names, labels, (*image_size, channels), read_all)
+    images, labels, names, bad = cache.load(directory, names, labels, (*image_size, channels), read_all)
     _check_bad(path, labels, class_names, len(entries), bad, max_bad_fraction)
     found = _kept_survey(directory / "survey.json", entries, sizes)
     ordered = [[entry.label, crc] for entry, crc in zip(entries, contents)]
@@ -248,7 +248,7 @@ def identify(entries, cache_dir, path):
     if all(isinstance(e.place, ZipPlace) for e in entries):
         return [e.place.crc for e in entries]
     index = Path(cache_dir) / f"index-{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]}.json"
-    known = image_cache.read_index(index)
+    known = cache.read_index(index)
     stamps = [[e.size, *e.place.stamp] for e in entries]
     fresh = [e for e, stamp in zip(entries, stamps) if known.get(e.name, [None])[:-1] != stamp]
     now = time.time_ns()
@@ -258,7 +258,7 @@ def identify(entries, cache_dir, path):
     if fresh:
         # What changed within the last seconds may change again without its times showing it: not remembered.
         records = {e.name: [*stamp, crc] for e, stamp, crc in zip(entries, stamps, crcs) if crc >= 0}
-        image_cache.write_index(index, {k: r for k, r in records.items() if max(r[1:3]) < now - 2 * 10**9})
+        cache.write_index(index, {k: r for k, r in records.items() if max(r[1:3]) < now - 2 * 10**9})
     return crcs
 
 
@@ -272,7 +272,7 @@ def _crc(entry):
 
 def cache_key(entries, contents, class_names, image_size, resize, channels):
     """Returns a sha256 of all that the array depends on: names, contents, classes, size, mode, and the decoder."""
-    what = [image_cache.FORMAT, PIL.__version__, list(image_size), resize, channels, class_names]
+    what = [cache.FORMAT, PIL.__version__, list(image_size), resize, channels, class_names]
     what += [[e.name, e.size, crc] for e, crc in zip(entries, contents)]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tfcore import tree
-from tfcore.h5 import read_keras_h5
-from tfcore.keras_h5 import import_keras_h5, write_keras_h5
+from tfcore.formats.h5 import read_keras_h5
+from tfcore.formats.keras_h5 import import_keras_h5, write_keras_h5
 from tfcore.models import inception_v3
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras' own

@@ -10,7 +10,8 @@ import dataclasses, resource, sys
 import numpy as np
 import tensorflow as tf
 from tfcore import recipes, run
-from tfcore.data import Arrays, Splits, batching
+from tfcore.data import Arrays, Splits
+from tfcore.data.order import take
 from tfcore.models import mlp
 
 folder, gigabytes = sys.argv[1], float(sys.argv[2])
@@ -22,7 +23,7 @@ images = np.memmap(folder + "/images.u8", np.uint8, "r", shape=(n, *shape))
 labels = (np.arange(n) % 2).astype(np.int32)
 
 def part(rows):
-    return Arrays(batching.take(images, rows), labels[rows])
+    return Arrays(take(images, rows), labels[rows])
 
 recipe = dataclasses.replace(
     recipes.RECIPES["pets_perceptron"], model=mlp.Config(image_shape=shape, hidden=(8,)), batch_size=64, epochs=2,

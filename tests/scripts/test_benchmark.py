@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import benchmark
 import benchmark_jobs
 import benchmark_keras
@@ -27,7 +27,7 @@ from tfcore import recipes
 from tfcore.data import Arrays
 from tfcore.models import cnn, mlp
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 FAKE = """
     import os
     import sys

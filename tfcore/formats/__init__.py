@@ -1,0 +1,1 @@
+"""What reads or writes other people's files; imported only when asked for."""
