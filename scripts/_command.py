@@ -3,48 +3,21 @@
 Exit status: 0 done; 1 a failure, explained in one line on stderr; 2 bad usage; 130 Ctrl-C, 143 SIGTERM.
 """
 
-import contextlib
 import dataclasses
-import os
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # scripts also run from a clone that is not installed
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags
 
-
-@contextlib.contextmanager
-def _quiet_stderr():
-    """Keeps from stderr what TensorFlow's C++ prints while it is imported; shows it after all when the import fails."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            chatter.seek(0)
-            os.write(kept, chatter.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-with _quiet_stderr():
-    from tensorflow_alone import tf
-
-    tf.config.list_physical_devices()
-
-from tfcore import run, run_dir  # noqa: E402
-from tfcore.data import datasets  # noqa: E402
-from tfcore.init import INITIALIZERS  # noqa: E402
-from tfcore.models import transfer  # noqa: E402
-from tfcore.recipes import CHOICES  # noqa: E402
+from tfcore.quiet import tf  # isort: skip
+from tfcore import run, run_dir
+from tfcore.data import datasets
+from tfcore.init import INITIALIZERS
+from tfcore.models import transfer
+from tfcore.recipes import CHOICES
 
 FLAGS = flags.FLAGS
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from benchmark_process import serve
-from tensorflow_alone import tf
 
 from tfcore import build, recipes, training, tree
 from tfcore.data import augment
 from tfcore.data.order import batch_indices, blocks, take
 from tfcore.init import as_seed
+from tfcore.quiet import tf
 
 
 def load(job):

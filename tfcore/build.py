@@ -4,11 +4,10 @@ import dataclasses
 import functools
 import math
 
-import tensorflow as tf
-
 from tfcore import losses, metrics, optimizers, recipes, schedules, training, tree
 from tfcore.data import augment, datasets
 from tfcore.data.order import preprocess
+from tfcore.quiet import tf
 
 LOSSES = {
     "softmax_cross_entropy": losses.softmax_cross_entropy,

@@ -7,7 +7,8 @@ import math
 import zlib
 
 import numpy as np
-import tensorflow as tf
+
+from tfcore.quiet import tf
 
 
 def as_seed(seed):

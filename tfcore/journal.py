@@ -5,11 +5,11 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import tensorflow as tf
 from tqdm import tqdm
 
 from tfcore import binary_plots, build, files, plots, recipes, run_dir
 from tfcore.data import augment
+from tfcore.quiet import tf
 from tfcore.summaries import Board, config_text, flops, parameter_table
 
 

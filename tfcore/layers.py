@@ -4,9 +4,8 @@
 return new values and assign nothing. `name` labels the operations in TensorBoard and begins error messages.
 """
 
-import tensorflow as tf
-
 from tfcore.init import as_seed, bias as init_bias, fold_in, weight as init_weight
+from tfcore.quiet import tf
 
 
 def dense_init(seed, in_dim, out_dim, *, init="he_normal"):

@@ -1,6 +1,6 @@
 """Losses: one value per example, from logits; the caller takes the mean, in one visible place."""
 
-import tensorflow as tf
+from tfcore.quiet import tf
 
 
 def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):

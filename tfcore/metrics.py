@@ -1,7 +1,8 @@
 """Measures of a classifier, exact over a set."""
 
 import numpy as np
-import tensorflow as tf
+
+from tfcore.quiet import tf
 
 
 def predicted(logits):

@@ -8,9 +8,8 @@ A learning rate is a number or a schedule, a function of the step. Steps count f
 from collections.abc import Callable
 from typing import NamedTuple
 
-import tensorflow as tf
-
 from tfcore import tree
+from tfcore.quiet import tf
 
 
 class Optimizer(NamedTuple):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfcore import build, checkpoint, files, optimizers, plots, recipes, report, run_dir, training, tree
 from tfcore.data import augment, datasets
@@ -19,6 +18,7 @@ from tfcore.data.order import batch_indices, blocks, epoch_order, take
 from tfcore.init import as_seed, fold_in
 from tfcore.journal import Journal
 from tfcore.models import transfer
+from tfcore.quiet import tf
 
 SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from tfcore import checkpoint, files, recipes, tree
+from tfcore.quiet import tf
 
 # On resuming: they do not alter the steps already taken.
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")

@@ -2,7 +2,7 @@
 
 import math
 
-import tensorflow as tf
+from tfcore.quiet import tf
 
 
 def constant(value):

@@ -6,9 +6,8 @@ import math
 import sys
 from pathlib import Path
 
-import tensorflow as tf
-
 from tfcore import tree
+from tfcore.quiet import tf
 
 SPLITS = ("train", "validation")
 

@@ -4,11 +4,11 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfcore import losses, metrics as measures, tree
 from tfcore.data.order import preprocess as default_preprocess
 from tfcore.init import fold_in
+from tfcore.quiet import tf
 
 
 class TrainState(NamedTuple):

@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from tfcore import build, checkpoint, files, run, run_dir, training, tree
 from tfcore.data import augment, datasets
@@ -16,6 +15,7 @@ from tfcore.data.cache import alone, reserve
 from tfcore.data.download import download
 from tfcore.init import fold_in
 from tfcore.models import inception_v3, transfer
+from tfcore.quiet import tf
 
 URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"

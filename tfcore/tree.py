@@ -6,7 +6,7 @@ A tree is a dictionary whose values are trees or leaves (variables, tensors, arr
 
 import math
 
-import tensorflow as tf
+from tfcore.quiet import tf
 
 
 def flatten(tree, prefix=""):

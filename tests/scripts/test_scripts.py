@@ -455,12 +455,12 @@ def test_killed_runs_end_with_the_bytes_of_an_unbroken_one(tmp_path):
 
 def test_scripts_import_tensorflow_without_keras_and_leave_keras_importable():
     code = """
-        from tensorflow_alone import tf
+        from tfcore.quiet import tf
         import sys
         assert not {"keras", "sklearn", "scipy"} & sys.modules.keys()
         import keras
         import scipy.linalg
-        from tensorflow_alone import tf as again
+        from tfcore.quiet import tf as again
         assert again is tf and tf.keras.ops.sum([1.0, 2.0]) == 3 and keras.__version__
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT / "scripts", check=True)

@@ -4,9 +4,9 @@ import dataclasses
 import math
 
 import numpy as np
-import tensorflow as tf
 
 from tfcore.init import fold_in
+from tfcore.quiet import tf
 
 FILLS = ("nearest", "constant", "reflect")
 # At a shear of 90 degrees or a zoom of 1 the whole image would be a single line.

@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import tensorflow as tf
+
+from tfcore.quiet import tf
 
 
 class Rows:

@@ -10,12 +10,12 @@ import re
 
 import h5py
 import numpy as np
-import tensorflow as tf
 
 from tfcore import tree
 from tfcore.files import durable
 from tfcore.formats.h5 import read_keras_h5
 from tfcore.models import inception_v3
+from tfcore.quiet import tf
 
 
 def import_keras_h5(path, config):

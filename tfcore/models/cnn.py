@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import tensorflow as tf
-
 from tfcore.init import fold_in
 from tfcore.layers import (
     batch_norm,
@@ -17,6 +15,7 @@ from tfcore.layers import (
     global_avg_pool,
     max_pool,
 )
+from tfcore.quiet import tf
 
 
 @dataclasses.dataclass(frozen=True)

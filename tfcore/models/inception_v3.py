@@ -13,8 +13,6 @@ The published weights want pictures from `preprocess`, in [-1, 1]; `forward` doe
 import dataclasses
 import typing
 
-import tensorflow as tf
-
 from tfcore import tree
 from tfcore.init import fold_in
 from tfcore.layers import (
@@ -28,6 +26,7 @@ from tfcore.layers import (
     global_avg_pool,
     max_pool,
 )
+from tfcore.quiet import tf
 
 EPSILON = 1e-3  # of every batch norm
 MIN_SIDE = 75  # a smaller picture has nothing left at mixed8

@@ -7,10 +7,9 @@ The end is the mean over the patches and a dense layer. Nothing slides over the 
 
 import dataclasses
 
-import tensorflow as tf
-
 from tfcore.init import fold_in
 from tfcore.layers import batch_norm, batch_norm_init, dense, dense_init, dropout
+from tfcore.quiet import tf
 
 NORMS = ("norm1", "norm2")
 

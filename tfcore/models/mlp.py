@@ -4,10 +4,9 @@ import dataclasses
 import itertools
 import math
 
-import tensorflow as tf
-
 from tfcore.init import fold_in
 from tfcore.layers import dense, dense_init, dropout, flatten
+from tfcore.quiet import tf
 
 
 @dataclasses.dataclass(frozen=True)
