@@ -245,13 +245,13 @@ def test_bfloat16_stays_bfloat16_and_near_float32(case, rng):
     np.testing.assert_allclose(tf.cast(y, tf.float32), wanted, rtol=0.02, atol=0.02 * abs(wanted).max())
 
 
-# Shape errors, in the exact words.
+# Errors, in the exact words.
 
 X = np.zeros([2, 4, 5, 3], np.float32)
 W = np.zeros([3, 3, 1, 64], np.float32)
 OFFSET = {"offset": np.zeros([4], np.float32)}
 STATS = {"mean": np.zeros([4], np.float32), "variance": np.ones([4], np.float32)}
-SHAPE_ERRORS = {
+ERRORS = {
     "conv1: x has 3 channels, w [3, 3, 1, 64] wants 1": lambda: layers.conv2d({"w": W}, X, name="conv1"),
     "conv2d: x has shape [4, 5, 3], conv2d wants [N, H, W, 1]": lambda: layers.conv2d({"w": W}, X[0]),
     "conv2: x is 2x5, smaller than the 3x3 window (padding VALID)": lambda: layers.conv2d(
@@ -273,20 +273,46 @@ SHAPE_ERRORS = {
         OFFSET, STATS, X, training=False, name="norm"
     ),
     "dropout: rate is 1.0, a drop probability is in [0, 1)": lambda: layers.dropout(X, rate=1.0, seed=1),
+    "conv1: padding='same' is not one of SAME, VALID": lambda: layers.conv2d(
+        {"w": W}, X[..., :1], padding="same", name="conv1"
+    ),
+    "max_pool: padding='same' is not one of SAME, VALID": lambda: layers.max_pool(X, padding="same"),
+    "dense1: x is uint8, w is float32: preprocess(images) makes it floating": lambda: layers.dense(
+        {"w": W[0, 0]}, np.zeros([2, 1], np.uint8), name="dense1"
+    ),
+    "dense: x is float64, w is float32: they must be alike": lambda: layers.dense({"w": W[0, 0]}, np.zeros([2, 1])),
+    "conv2d: x is bool, w is float32: preprocess(images) makes it floating": lambda: layers.conv2d(
+        {"w": W}, X[..., :1] > 0
+    ),
+    "conv2d: x is float32, w is bfloat16: they must be alike": lambda: layers.conv2d(
+        {"w": tf.cast(W, tf.bfloat16)}, X[..., :1]
+    ),
+    "norm: x is uint8, offset is float32: preprocess(images) makes it floating": lambda: layers.batch_norm(
+        OFFSET, STATS, np.zeros([2, 4], np.uint8), training=False, name="norm"
+    ),
+    "batch_norm: x is float64, offset is float32: they must be alike": lambda: layers.batch_norm(
+        OFFSET, STATS, np.zeros([2, 4]), training=True
+    ),
+    "global_avg_pool: x is uint8: preprocess(images) makes it floating": lambda: layers.global_avg_pool(
+        X.astype(np.uint8)
+    ),
+    "dropout: x is uint8: preprocess(images) makes it floating": lambda: layers.dropout(
+        X.astype(np.uint8), rate=0.5, seed=None
+    ),
     "drop2: rate is -0.1, a drop probability is in [0, 1)": lambda: layers.dropout(X, rate=-0.1, seed=1, name="drop2"),
 }
 
 
-@pytest.mark.parametrize("message", SHAPE_ERRORS)
+@pytest.mark.parametrize("message", ERRORS)
 def test_what_does_not_fit_is_refused_in_these_words(message):
     with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
-        SHAPE_ERRORS[message]()
+        ERRORS[message]()
 
 
-@pytest.mark.parametrize("message", [key for key in SHAPE_ERRORS if "rate" not in key])
+@pytest.mark.parametrize("message", [key for key in ERRORS if "rate" not in key])
 def test_the_graph_refuses_in_the_same_words(message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        tf.function(SHAPE_ERRORS[message], autograph=False)()
+        tf.function(ERRORS[message], autograph=False)()
 
 
 def test_a_window_as_large_as_the_image_fits():
@@ -440,7 +466,9 @@ def test_batch_norm_of_pictures_in_training_is_one_kernel(rng):
     weights, stats, x = norm_inputs(rng, scale=True)
 
     def kernels(x, training):
-        graph = tf.function(lambda x: layers.batch_norm(weights, stats, x, training=training)).get_concrete_function(x)
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+        w, s = ({key: tf.cast(leaf, wide) for key, leaf in part.items()} for part in (weights, stats))
+        graph = tf.function(lambda x: layers.batch_norm(w, s, x, training=training)).get_concrete_function(x)
         return [op.type for op in graph.graph.get_operations() if op.type.startswith("FusedBatchNorm")]
 
     assert kernels(tf.constant(x), True) == kernels(tf.cast(x, tf.bfloat16), True) == ["FusedBatchNormV3"]

@@ -21,16 +21,17 @@ def dense(weights, x, *, name="dense"):
 
     Args:
       weights: {"w": [I, O], "b": [O]}; without "b" nothing is added.
-      x: [N, I].
+      x: [N, I], of the weights' dtype.
     Returns: [N, O].
     Raises:
-      ValueError: `x` is not a matrix, or its width is not I.
+      ValueError: `x` is not a matrix, or its width is not I, or it is of another dtype.
     """
     with tf.name_scope(name):
         x = tf.convert_to_tensor(x)
         w = weights["w"]
         _check(x.shape.rank == 2, f"{name}: x has shape {_shape(x)}, dense wants [N, {w.shape[0]}]: flatten it first")
         _check(_fits(x.shape[1], w.shape[0]), f"{name}: x has {x.shape[1]} columns, w {_shape(w)} wants {w.shape[0]}")
+        _check_dtype(name, x, w)
         y = tf.matmul(x, w)
         return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
 
@@ -52,12 +53,13 @@ def conv2d(weights, x, *, stride=1, padding="SAME", name="conv2d"):
 
     Args:
       weights: {"w": [kh, kw, I, O], "b": [O]}; without "b" nothing is added.
-      x: [N, H, W, I].
+      x: [N, H, W, I], of the weights' dtype.
       stride: a size or a pair (height, width).
       padding: "SAME" (zeros, H' = ceil(H / stride)) or "VALID" (none, H' = ceil((H - kh + 1) / stride)).
     Returns: [N, H', W', O].
     Raises:
-      ValueError: `x` is not a batch of images, has other channels than I, or is smaller than a "VALID" kernel.
+      ValueError: `x` is not a batch of images, has other channels than I, is smaller than a "VALID" kernel or of
+        another dtype; or `padding` is another word.
     """
     with tf.name_scope(name):
         x = tf.convert_to_tensor(x)
@@ -65,6 +67,7 @@ def conv2d(weights, x, *, stride=1, padding="SAME", name="conv2d"):
         channels = w.shape[2]
         _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, conv2d wants [N, H, W, {channels}]")
         _check(_fits(x.shape[3], channels), f"{name}: x has {x.shape[3]} channels, w {_shape(w)} wants {channels}")
+        _check_dtype(name, x, w)
         _check_window(name, x, w.shape[:2], padding)
         y = tf.nn.conv2d(x, w, _pair(stride), padding)
         return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
@@ -92,6 +95,7 @@ def global_avg_pool(x, *, name="global_avg_pool"):
     """The mean over height and width. x: [N, H, W, C] -> [N, C]."""
     x = tf.convert_to_tensor(x)
     _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, a pool wants [N, H, W, C]")
+    _check_floating(name, x)  # a mean of integers would be an integer
     return tf.reduce_mean(x, [1, 2], name=name)
 
 
@@ -121,12 +125,12 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
     Args:
       weights: {"scale": [C], "offset": [C]}; without "scale" it is 1.
       stats: {"mean": [C], "variance": [C]}, the moving averages.
-      x: [..., C]; in bfloat16 the moments are still taken in float32.
+      x: [..., C], of the weights' dtype or a narrower one; of bfloat16 the moments are still taken in float32.
       training: True takes the batch's own mean and (biased) variance and moves the averages; False takes `stats`.
       decay: the fraction of the moving averages that is kept.
     Returns: y, shaped like x, and new_stats: the moved averages, or `stats` itself when not training.
     Raises:
-      ValueError: `x` has other channels than the weights.
+      ValueError: `x` has other channels than the weights, or is not floating, or wider than they are.
     """
     with tf.name_scope(name):
         x = tf.convert_to_tensor(x)
@@ -135,6 +139,9 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
             x.shape.rank and _fits(x.shape[-1], offset.shape[0]),
             f"{name}: x has shape {_shape(x)}, offset {_shape(offset)} wants {offset.shape[0]} channels",
         )
+        narrower = x.dtype.is_floating and x.dtype.size < tf.as_dtype(offset.dtype).size
+        if not narrower:
+            _check_dtype(name, x, offset, "offset")
         if training:
             y, mean, variance = _normalized(weights, x, epsilon)
             return y, {
@@ -183,11 +190,13 @@ def dropout(x, *, rate, seed, name="dropout"):
       rate: the probability of a zero, in [0, 1).
       seed: the mask is a function of it and of x's shape; None returns x as it is.
     Raises:
-      ValueError: `rate` is outside [0, 1).
+      ValueError: `rate` is outside [0, 1), or `x` is not floating.
     """
+    x = tf.convert_to_tensor(x)
     _check(0 <= rate < 1, f"{name}: rate is {rate}, a drop probability is in [0, 1)")
+    _check_floating(name, x)
     if seed is None or rate == 0:
-        return tf.convert_to_tensor(x)
+        return x
     return tf.nn.experimental.stateless_dropout(x, rate, as_seed(seed), name=name)
 
 
@@ -210,8 +219,20 @@ def _check(condition, message):
         raise ValueError(message)
 
 
+def _check_dtype(name, x, w, w_name="w"):
+    """Raises ValueError when `x` is of another dtype than the weight."""
+    wanted = tf.as_dtype(w.dtype)
+    cure = "they must be alike" if x.dtype.is_floating else "preprocess(images) makes it floating"
+    _check(x.dtype == wanted, f"{name}: x is {x.dtype.name}, {w_name} is {wanted.name}: {cure}")
+
+
+def _check_floating(name, x):
+    _check(x.dtype.is_floating, f"{name}: x is {x.dtype.name}: preprocess(images) makes it floating")
+
+
 def _check_window(name, x, window, padding):
-    """Raises ValueError when a "VALID" window does not fit into the image."""
+    """Raises ValueError when `padding` is another word, or a "VALID" window does not fit into the image."""
+    _check(padding in ("SAME", "VALID"), f"{name}: padding={padding!r} is not one of SAME, VALID")
     small = [size is not None and size < side for size, side in zip(x.shape[1:3], window)]
     _check(
         padding != "VALID" or not any(small),
