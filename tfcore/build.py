@@ -140,7 +140,7 @@ def load_data(recipe, data_dir=None):
 def learns(recipe, weights):
     """Returns the predicate of the weights that learn: all, or what the network itself says."""
     model = recipes.model_of(recipe)
-    return model.learns(recipe.model, weights) if hasattr(model, "learns") else lambda path: True
+    return model.learns(recipe.model)
 
 
 def fit_to_data(recipe, splits):

@@ -141,11 +141,6 @@ def test_a_run_of_ours_gives_its_trunk(tmp_path):
         transfer.load_trunk(narrow, tmp_path / "whole.safetensors")
 
 
-def test_learning_from_an_unknown_part_is_refused(trunk):
-    with pytest.raises(ValueError, match="no 'mixed6'"):
-        network.learns(dataclasses.replace(CONFIG, learns_from="mixed6"), {"trunk": trunk[0]})
-
-
 def test_missing_published_weights_say_what_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

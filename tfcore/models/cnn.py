@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from tfcore.init import fold_in
+from tfcore import settings
+from tfcore.init import INITIALIZERS, fold_in
 from tfcore.layers import (
     batch_norm,
     batch_norm_init,
@@ -17,6 +18,8 @@ from tfcore.layers import (
 )
 from tfcore.quiet import tf
 
+ACTIVATIONS = {"relu": tf.nn.relu, "linear": tf.identity}
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -28,7 +31,7 @@ class Config:
     pool: the side of every max pool's window, and its stride.
     padding: "VALID" or "SAME", of the convolutions.
     hidden: the width of each dense layer before the logits.
-    hidden_activation: "relu" or "linear".
+    hidden_activation: a name in ACTIVATIONS, "relu" or "linear".
     classes: the width of the logits.
     top: False ends in the features after the last block, [N, H', W', C'], for transfer.
     batch_norm: normalize after each convolution (which then has no bias).
@@ -54,13 +57,31 @@ class Config:
     dropout: float = 0.0
     init: str = "he_normal"
 
+    def __post_init__(self):
+        """Raises ValueError: a setting is of another type or out of its range, or pictures are too small."""
+        settings.integers("image_shape", self.image_shape, length=3)
+        nested = isinstance(self.blocks, tuple) and all(settings.is_widths(block) and block for block in self.blocks)
+        rule = "must be a tuple of blocks, each a tuple of its convolutions' channels, such as ((8,), (16,))"
+        settings.require(nested, "blocks", self.blocks, rule)
+        settings.integers("hidden", self.hidden)
+        for name in ("kernel", "pool", "classes"):
+            settings.integer(name, getattr(self, name))
+        for name in ("top", "batch_norm", "hidden_norm", "pool_features"):
+            settings.flag(name, getattr(self, name))
+        settings.one_of("padding", self.padding, ("SAME", "VALID"))
+        settings.one_of("hidden_activation", self.hidden_activation, ACTIVATIONS)
+        settings.fraction("dropout", self.dropout)
+        settings.one_of("init", self.init, INITIALIZERS)
+        feature_shape(self)
+
+
+def fit(config, *, image_shape, classes):
+    """Returns the configuration for other pictures and classes."""
+    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
+
 
 def init(seed, config):
-    """Draws the weights conv1, ..., dense1, ..., logits. Returns weights, stats.
-
-    Raises:
-      ValueError: a picture of `image_shape` is too small for the blocks.
-    """
+    """Draws the weights conv1, ..., dense1, ..., logits. Returns weights, stats."""
     weights, stats = {}, {}
     height, width, features = feature_shape(config)
     channels = config.image_shape[2]
@@ -96,7 +117,8 @@ def feature_shape(config):
         cut = config.kernel - 1 if config.padding == "VALID" else 0
         height, width = ((side - cut) // (config.pool if ends_block else 1) for side in (height, width))
         if min(height, width) < 1:
-            raise ValueError(f"{name}: pictures of {config.image_shape[:2]} are too small for blocks {config.blocks}")
+            shape = "x".join(map(str, config.image_shape))
+            raise ValueError(f"{name}: pictures of {shape} are too small for blocks={config.blocks}")
     return height, width, features
 
 
@@ -129,8 +151,18 @@ def forward(config, weights, stats, x, *, training, seed=None):
         x = dense(layer, _drop(config, x, training, seed, i), name=name)
         if config.hidden_norm:
             x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name=f"{name}/norm")
-        x = tf.nn.relu(x) if config.hidden_activation == "relu" else x
+        x = ACTIVATIONS[config.hidden_activation](x)
     return dense(weights["logits"], _drop(config, x, training, seed, 0), name="logits"), new_stats
+
+
+def parts(config):
+    """Returns the names of the convolutions, in order: where a transfer may begin to learn."""
+    return [name for name, _, _ in _convolutions(config)]
+
+
+def learns(config):
+    """Returns the predicate of the weights that learn: all."""
+    return lambda path: True
 
 
 def _convolutions(config):

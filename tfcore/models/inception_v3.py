@@ -1,7 +1,6 @@
 """InceptionV3 (Szegedy et al., arXiv:1512.00567) as Keras publishes it with ImageNet weights; no auxiliary head.
 
-The network is the table `BLOCKS`: a block is branches side by side, a branch is steps one after the other. A step is a
-pool or a tuple of convolutions: one, or two that read the same input. Blocks bear the names they have in Keras.
+The network is the table `inception_v3_blocks.BLOCKS`; here are its weights and the way through it.
 
 A convolution has no bias and is followed by a batch norm without scale, then relu. Its weights are
 ``mixed7/b7x7/0/conv/w`` and ``mixed7/b7x7/0/norm/offset``, its stats ``mixed7/b7x7/0/mean`` and ``.../variance``:
@@ -11,10 +10,9 @@ The published weights want pictures from `preprocess`, in [-1, 1]; `forward` doe
 """
 
 import dataclasses
-import typing
 
-from tfcore import tree
-from tfcore.init import fold_in
+from tfcore import settings, tree
+from tfcore.init import INITIALIZERS, fold_in
 from tfcore.layers import (
     avg_pool,
     batch_norm,
@@ -26,88 +24,11 @@ from tfcore.layers import (
     global_avg_pool,
     max_pool,
 )
+from tfcore.models.inception_v3_blocks import AVG_POOL, BLOCKS, MAX_POOL, branch_shape, step_shape
 from tfcore.quiet import tf
 
 EPSILON = 1e-3  # of every batch norm
 MIN_SIDE = 75  # a smaller picture has nothing left at mixed8
-AVG_POOL = "avg_pool"  # 3x3, stride 1, SAME; padding is not counted
-MAX_POOL = "max_pool"  # 3x3, stride 2, VALID
-
-
-class Conv(typing.NamedTuple):
-    """A convolution with its batch norm and relu: a row of the table."""
-
-    channels: int
-    kernel: tuple[int, int]
-    stride: int
-    padding: str
-
-
-def _conv(channels, kernel=(1, 1), *, stride=1, padding="SAME"):
-    """Returns a step of one convolution; the sum of two steps is a step of two side by side."""
-    return (Conv(channels, kernel, stride, padding),)
-
-
-def _mixed35(pool_channels):
-    return {
-        "b1x1": (_conv(64),),
-        "b5x5": (_conv(48), _conv(64, (5, 5))),
-        "b3x3dbl": (_conv(64), _conv(96, (3, 3)), _conv(96, (3, 3))),
-        "pool": (AVG_POOL, _conv(pool_channels)),
-    }
-
-
-def _mixed17(c):
-    return {
-        "b1x1": (_conv(192),),
-        "b7x7": (_conv(c), _conv(c, (1, 7)), _conv(192, (7, 1))),
-        "b7x7dbl": (_conv(c), _conv(c, (7, 1)), _conv(c, (1, 7)), _conv(c, (7, 1)), _conv(192, (1, 7))),
-        "pool": (AVG_POOL, _conv(192)),
-    }
-
-
-def _mixed8():
-    wide, high = _conv(384, (1, 3)), _conv(384, (3, 1))
-    return {
-        "b1x1": (_conv(320),),
-        "b3x3": (_conv(384), wide + high),
-        "b3x3dbl": (_conv(448), _conv(384, (3, 3)), wide + high),
-        "pool": (AVG_POOL, _conv(192)),
-    }
-
-
-STEM = (  # 299 x 299 x 3
-    _conv(32, (3, 3), stride=2, padding="VALID"),  # 149 x 149 x 32
-    _conv(32, (3, 3), padding="VALID"),  # 147 x 147 x 32
-    _conv(64, (3, 3)),  # 147 x 147 x 64
-    MAX_POOL,  # 73 x 73 x 64
-    _conv(80),  # 73 x 73 x 80
-    _conv(192, (3, 3), padding="VALID"),  # 71 x 71 x 192
-    MAX_POOL,  # 35 x 35 x 192
-)
-
-BLOCKS = {  # in the order in which Keras creates (and numbers) its layers
-    "stem": {"": STEM},
-    "mixed0": _mixed35(32),  # 35 x 35 x 256
-    "mixed1": _mixed35(64),  # 35 x 35 x 288
-    "mixed2": _mixed35(64),  # 35 x 35 x 288
-    "mixed3": {
-        "b3x3": (_conv(384, (3, 3), stride=2, padding="VALID"),),
-        "b3x3dbl": (_conv(64), _conv(96, (3, 3)), _conv(96, (3, 3), stride=2, padding="VALID")),
-        "pool": (MAX_POOL,),
-    },  # 17 x 17 x 768
-    "mixed4": _mixed17(128),
-    "mixed5": _mixed17(160),
-    "mixed6": _mixed17(160),
-    "mixed7": _mixed17(192),  # 17 x 17 x 768
-    "mixed8": {
-        "b3x3": (_conv(192), _conv(320, (3, 3), stride=2, padding="VALID")),
-        "b7x7x3": (_conv(192), _conv(192, (1, 7)), _conv(192, (7, 1)), _conv(192, (3, 3), stride=2, padding="VALID")),
-        "pool": (MAX_POOL,),
-    },  # 8 x 8 x 1280
-    "mixed9": _mixed8(),  # 8 x 8 x 2048
-    "mixed10": _mixed8(),  # 8 x 8 x 2048
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +51,18 @@ class Config:
     init: str = "he_normal"
 
     def __post_init__(self):
-        if self.endpoint not in BLOCKS:
-            raise ValueError(f"endpoint={self.endpoint!r} is not one of {', '.join(BLOCKS)}")
+        """Raises ValueError: a setting is of another type or out of its range, or pictures are too small."""
+        settings.integers("image_shape", self.image_shape, length=3)
+        settings.integer("classes", self.classes)
+        settings.flag("top", self.top)
+        settings.one_of("endpoint", self.endpoint, BLOCKS)
+        settings.one_of("init", self.init, INITIALIZERS)
         _check_size("image_shape", self.image_shape)
+
+
+def fit(config, *, image_shape, classes):
+    """Returns the configuration for other pictures and classes."""
+    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
 
 
 def preprocess(x):
@@ -159,38 +89,23 @@ def units(config):
                 for conv in () if step in (AVG_POOL, MAX_POOL) else step:
                     found[f"{branch}/{number}"] = conv, width
                     number += 1
-                width = _step_shape(step, (0, 0, width))[2]
-        channels = sum(_branch_shape(steps, (0, 0, channels))[2] for steps in branches.values())
+                width = step_shape(step, (0, 0, width))[2]
+        channels = sum(branch_shape(steps, (0, 0, channels))[2] for steps in branches.values())
     return found
+
+
+def parts(config):
+    """Returns the names of the blocks up to the endpoint, in order: where a transfer may begin to learn."""
+    return list(blocks(config))
 
 
 def feature_shape(config):
     """Returns (H, W, C) of the endpoint's activation: (7, 7, 768) of "mixed7" for pictures of 150 x 150."""
     shape = config.image_shape
     for branches in blocks(config).values():
-        shapes = [_branch_shape(steps, shape) for steps in branches.values()]
+        shapes = [branch_shape(steps, shape) for steps in branches.values()]
         shape = (*shapes[0][:2], sum(channels for _, _, channels in shapes))
     return shape
-
-
-def _branch_shape(steps, shape):
-    for step in steps:
-        shape = _step_shape(step, shape)
-    return shape
-
-
-def _step_shape(step, shape):
-    """Returns (H, W, C) after a step. A step with a stride is VALID, so that all others keep or cut the sides."""
-    height, width, channels = shape
-    if step == AVG_POOL:
-        return shape
-    if step == MAX_POOL:
-        return (height - 3) // 2 + 1, (width - 3) // 2 + 1, channels
-    channels = sum(conv.channels for conv in step)
-    _, (kh, kw), stride, padding = step[0]
-    if padding == "SAME":
-        return height, width, channels
-    return (height - kh) // stride + 1, (width - kw) // stride + 1, channels
 
 
 def init(seed, config):
@@ -224,6 +139,11 @@ def forward(config, weights, stats, x, *, training, seed=None):
     """
     activations, new_stats = endpoints(config, weights, stats, x, training=training)
     return activations["logits" if config.top else config.endpoint], new_stats
+
+
+def learns(config):
+    """Returns the predicate of the weights that learn: all."""
+    return lambda path: True
 
 
 def endpoints(config, weights, stats, x, *, training):

@@ -7,7 +7,8 @@ The end is the mean over the patches and a dense layer. Nothing slides over the 
 
 import dataclasses
 
-from tfcore.init import fold_in
+from tfcore import settings
+from tfcore.init import INITIALIZERS, fold_in
 from tfcore.layers import batch_norm, batch_norm_init, dense, dense_init, dropout
 from tfcore.quiet import tf
 
@@ -37,18 +38,27 @@ class Config:
     dropout: float = 0.0
     init: str = "lecun_normal"
 
+    def __post_init__(self):
+        """Raises ValueError: a setting is of another type or out of its range, or patches do not fill a picture."""
+        settings.integers("image_shape", self.image_shape, length=3)
+        for name in ("patch", "channels", "blocks", "classes"):
+            settings.integer(name, getattr(self, name))
+        settings.integers("hidden", self.hidden, length=2)
+        settings.fraction("dropout", self.dropout)
+        settings.one_of("init", self.init, INITIALIZERS)
+        height, width, _ = self.image_shape
+        whole = height % self.patch == 0 and width % self.patch == 0
+        settings.require(whole, "patch", self.patch, f"does not divide pictures of {height}x{width}")
+
+
+def fit(config, *, image_shape, classes):
+    """Returns the configuration for other pictures and classes."""
+    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
+
 
 def init(seed, config):
-    """Draws the weights: patches, block1/over_patches1, ..., logits. Returns weights, stats.
-
-    Raises:
-      ValueError: the picture is not made of whole patches, or `hidden` is not two widths.
-    """
+    """Draws the weights: patches, block1/over_patches1, ..., logits. Returns weights, stats."""
     height, width, depth = config.image_shape
-    if len(config.hidden) != 2:
-        raise ValueError(f"--hidden={','.join(map(str, config.hidden))}: this network wants two widths")
-    if height % config.patch or width % config.patch:
-        raise ValueError(f"patch={config.patch} does not divide pictures of {height}x{width}")
     patches, channels = (height // config.patch) * (width // config.patch), config.channels
     sizes = {"patches": (config.patch * config.patch * depth, channels)}
     weights, stats = {}, {}
@@ -77,31 +87,45 @@ def forward(config, weights, stats, x, *, training, seed=None):
       weights, stats: as `init` returns them; variables, tensors or arrays.
       x: [N, H, W, C] floating.
       training: batch norm takes the batch's moments; with a `seed`, dropout is on.
+    Raises:
+      ValueError: `x` is not of `config.image_shape`.
     """
-    x = _rows(weights["patches"], _patches(x, config.patch))  # N x P x channels
+    x = tf.convert_to_tensor(x)
+    if x.shape[1:] != config.image_shape:
+        raise ValueError(f"x has shape {x.shape}, this mixer wants [N, {', '.join(map(str, config.image_shape))}]")
+    x = _rows(weights["patches"], _patches(x, config.patch), name="patches")  # N x P x channels
     new_stats = {}
     for i in range(1, config.blocks + 1):
-        x, new_stats[f"block{i}"] = _block(weights[f"block{i}"], stats[f"block{i}"], x, training=training)
+        name = f"block{i}"
+        x, new_stats[name] = _block(name, weights[name], stats[name], x, training=training)
     x = tf.reduce_mean(x, axis=1)
     mask = fold_in(seed, "logits") if training and seed is not None and config.dropout else None
     return dense(weights["logits"], dropout(x, rate=config.dropout, seed=mask), name="logits"), new_stats
 
 
-def _block(weights, stats, x, *, training):
+def learns(config):
+    """Returns the predicate of the weights that learn: all."""
+    return lambda path: True
+
+
+def _block(name, weights, stats, x, *, training):
     """x + perceptron over the patches, then x + perceptron over the channels. x: [N, P, channels]."""
-    y, moved1 = batch_norm(weights["norm1"], stats["norm1"], x, training=training)
-    y = tf.transpose(y, [0, 2, 1])
-    y = _rows(weights["over_patches2"], tf.nn.relu(_rows(weights["over_patches1"], y)))
-    x = x + tf.transpose(y, [0, 2, 1])
-    y, moved2 = batch_norm(weights["norm2"], stats["norm2"], x, training=training)
-    x = x + _rows(weights["over_channels2"], tf.nn.relu(_rows(weights["over_channels1"], y)))
-    return x, {"norm1": moved1, "norm2": moved2}
+    y, moved1 = batch_norm(weights["norm1"], stats["norm1"], x, training=training, name=f"{name}/norm1")
+    x = x + tf.transpose(_perceptron(name, "over_patches", weights, tf.transpose(y, [0, 2, 1])), [0, 2, 1])
+    y, moved2 = batch_norm(weights["norm2"], stats["norm2"], x, training=training, name=f"{name}/norm2")
+    return x + _perceptron(name, "over_channels", weights, y), {"norm1": moved1, "norm2": moved2}
 
 
-def _rows(weights, x):
+def _perceptron(block, name, weights, x):
+    """Two dense layers along the rows of x, with a relu between them: [N, P, I] -> [N, P, I]."""
+    x = tf.nn.relu(_rows(weights[f"{name}1"], x, name=f"{block}/{name}1"))
+    return _rows(weights[f"{name}2"], x, name=f"{block}/{name}2")
+
+
+def _rows(weights, x, *, name):
     """`dense` on each row of x: [N, P, I] -> [N, P, O]."""
     rows, out_dim = x.shape[1], weights["w"].shape[1]
-    return tf.reshape(dense(weights, tf.reshape(x, [-1, x.shape[2]])), [-1, rows, out_dim])
+    return tf.reshape(dense(weights, tf.reshape(x, [-1, x.shape[2]]), name=name), [-1, rows, out_dim])
 
 
 def _patches(x, side):

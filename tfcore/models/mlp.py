@@ -4,7 +4,8 @@ import dataclasses
 import itertools
 import math
 
-from tfcore.init import fold_in
+from tfcore import settings
+from tfcore.init import INITIALIZERS, fold_in
 from tfcore.layers import dense, dense_init, dropout, flatten
 from tfcore.quiet import tf
 
@@ -25,6 +26,19 @@ class Config:
     classes: int = 10
     dropout: float = 0.0
     init: str = "he_normal"
+
+    def __post_init__(self):
+        """Raises ValueError: a setting is of another type or out of its range."""
+        settings.integers("image_shape", self.image_shape, length=3)
+        settings.integers("hidden", self.hidden)
+        settings.integer("classes", self.classes)
+        settings.fraction("dropout", self.dropout)
+        settings.one_of("init", self.init, INITIALIZERS)
+
+
+def fit(config, *, image_shape, classes):
+    """Returns the configuration for other pictures and classes."""
+    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
 
 
 def init(seed, config):
@@ -51,3 +65,8 @@ def forward(config, weights, stats, x, *, training, seed=None):
         mask = fold_in(seed, i) if training and seed is not None and config.dropout else None
         x = dropout(x, rate=config.dropout, seed=mask)
     return dense(weights["logits"], x, name="logits"), stats
+
+
+def learns(config):
+    """Returns the predicate of the weights that learn: all."""
+    return lambda path: True

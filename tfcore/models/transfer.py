@@ -6,6 +6,7 @@ The paths are ``trunk/...`` and ``head/...``, then those of the two networks. Th
 
 import dataclasses
 
+from tfcore import settings
 from tfcore.models import cnn, inception_v3, mlp
 
 
@@ -23,8 +24,13 @@ class Config:
     learns_from: str = ""
 
     def __post_init__(self):
-        if self.trunk.top:
-            raise ValueError("the trunk of a transfer must have top=False")
+        """Raises ValueError: trunk or head is another network, the trunk has a top or no part `learns_from`."""
+        trunks = isinstance(self.trunk, cnn.Config | inception_v3.Config)
+        settings.require(trunks, "trunk", type(self.trunk), "must be a Config of cnn or inception_v3")
+        settings.require(not self.trunk.top, "trunk.top", self.trunk.top, "must be top=False: the head reads features")
+        settings.require(isinstance(self.head, mlp.Config), "head", type(self.head), "must be a Config of mlp")
+        if self.learns_from != "":
+            settings.one_of("learns_from", self.learns_from, trunk_of(self).parts(self.trunk))
 
     @property
     def image_shape(self):
@@ -52,7 +58,14 @@ def fit(config, *, image_shape, classes):
 
 
 def init(seed, config):
-    """Draws the weights {"trunk", "head"}. Returns weights, stats."""
+    """Draws the weights {"trunk", "head"}. Returns weights, stats.
+
+    Raises:
+      ValueError: the head does not read what the trunk gives; `fit` makes it so.
+    """
+    features = trunk_of(config).feature_shape(config.trunk)
+    if config.head.image_shape != features:
+        raise ValueError(f"the trunk gives {features}, the head reads {config.head.image_shape}: call `fit`")
     trunk, stats = trunk_of(config).init(seed, config.trunk)
     head, _ = mlp.init(seed, config.head)
     return {"trunk": trunk, "head": head}, {"trunk": stats}
@@ -72,14 +85,8 @@ def forward(config, weights, stats, x, *, training, seed=None):
     return logits, stats
 
 
-def learns(config, weights):
-    """Returns the predicate of the weights that learn: the head, and the trunk from `learns_from` on.
-
-    Raises:
-      ValueError: the trunk has no part of that name.
-    """
-    parts = list(weights["trunk"])
-    if config.learns_from and config.learns_from not in parts:
-        raise ValueError(f"the trunk has no {config.learns_from!r} to learn from, only {', '.join(parts)}")
+def learns(config):
+    """Returns the predicate of the weights that learn: the head, and the trunk from `learns_from` on."""
+    parts = trunk_of(config).parts(config.trunk)
     learning = parts[parts.index(config.learns_from) :] if config.learns_from else []
     return lambda path: path.startswith("head/") or path.split("/")[1] in learning
