@@ -373,3 +373,97 @@ def test_rate_at_takes_a_number_a_variable_and_a_schedule():
     assert float(optimizers.rate_at(rate, 3)) == 0.5
     assert float(optimizers.rate_at(lambda step: step / 4, 3)) == 0.75
     assert optimizers.rate_at(np.float64(0.1), 0).dtype == tf.float32
+
+
+def step_by_rule(weights, grads, slots, step, *, learning_rate, weight_decay, beta1, beta2, epsilon):
+    """What `adamw` says that it does: the decay, then `adam_rule`."""
+    for path, w in tree.flatten(weights).items():
+        g, m, v = (tree.flatten(part)[path] for part in (grads, slots["m"], slots["v"]))
+        rate = tf.cast(optimizers.rate_at(learning_rate, step), g.dtype)
+        if weight_decay:
+            w.assign_sub(rate * weight_decay * w)
+        t = tf.cast(step, g.dtype) + 1
+        options = {"learning_rate": rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
+        delta, new_m, new_v = optimizers.adam_rule(g, m.read_value(), v.read_value(), t, **options)
+        m.assign(new_m)
+        v.assign(new_v)
+        w.assign_add(delta)
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph", "xla"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_the_fused_adam_has_the_bits_of_the_rule_that_is_shown(mode, dtype, weight_decay, rng):
+    options = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7, "weight_decay": weight_decay}
+    optimizer = adamw(**options, decays=lambda path: True)
+    shapes = {"dense": {"w": [103, 31], "b": [7]}, "scale": []}  # whole vectors of the processor, and what is left
+    fused = tree.map(lambda shape: tf.Variable(rng.normal(size=shape).astype(dtype)), shapes)
+    shown = tree.variables(fused)
+    fused_slots, shown_slots = optimizer.init(fused), optimizer.init(shown)
+
+    def both(grads, step):
+        optimizer.update(fused, grads, fused_slots, step)
+        step_by_rule(shown, grads, shown_slots, step, **options)
+
+    both = both if mode == "eager" else tf.function(both, jit_compile=mode == "xla", autograph=False)
+    for step in range(100):
+        both(random_grads(fused, rng, scale=(1e-4, 1.0, 30.0)[step % 3]), tf.constant(step, tf.int64))
+    for found, wanted in ((fused, shown), (fused_slots, shown_slots)):
+        for path, leaf in tree.flatten(wanted).items():
+            assert tree.flatten(found)[path].numpy().tobytes() == leaf.numpy().tobytes(), path
+
+
+@pytest.mark.parametrize("dtype", [tf.bfloat16, tf.float16], ids=lambda dtype: dtype.name)
+def test_adam_refuses_weights_in_which_its_averages_stand_still(dtype):
+    weights = {"conv1": {"w": tf.Variable(tf.ones([2], dtype)), "b": tf.Variable([1.0])}}
+    for optimizer in (adam(), averaged(adamw(), 0.9)):
+        with pytest.raises(ValueError, match="^conv1/w: adam wants float32 or float64 weights"):
+            optimizer.init(weights)
+
+
+@every_optimizer
+def test_float64_weights_keep_their_dtype_and_move(make, rng):
+    weights = example(rng, np.float64)
+    before, optimizer = values(weights), make(float)
+    optimizer.update(weights, random_grads(weights, rng), optimizer.init(weights), tf.constant(0))
+    assert all(w.dtype == np.float64 and (w != before[path]).all() for path, w in values(weights).items())
+
+
+WRONG = {
+    "learning_rate=-0.1 must be at least 0 and finite": lambda: momentum(-0.1),
+    "learning_rate=nan must be at least 0 and finite": lambda: rmsprop(np.float32(np.nan)),
+    "learning_rate=inf must be at least 0 and finite": lambda: adam(math.inf),
+    "learning_rate='0.1' must be at least 0 and finite": lambda: adamw("0.1"),
+    "learning_rate=1e+39 must be at least 0 and finite": lambda: sgd(1e39),
+    "momentum=1.0 must be at least 0 and below 1": lambda: momentum(momentum=1.0),
+    "nesterov=1 must be True or False": lambda: momentum(nesterov=1),
+    "decay=-0.9 must be at least 0 and below 1": lambda: rmsprop(decay=-0.9),
+    "epsilon=0 must be positive and finite": lambda: rmsprop(epsilon=0),
+    "beta1=1 must be at least 0 and below 1": lambda: adam(beta1=1),
+    "beta2=99.9 must be at least 0 and below 1": lambda: adam(beta2=99.9),
+    "epsilon=-1e-07 must be positive and finite": lambda: adamw(epsilon=-1e-7),
+    "weight_decay=-0.1 must be at least 0 and finite": lambda: adamw(weight_decay=-0.1),
+    "max_norm=0.0 must be positive and finite": lambda: clipped(sgd(), 0.0),
+    "decay=1.0 must be at least 0 and below 1": lambda: averaged(sgd(), 1.0),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_argument_is_refused_in_one_sentence_when_the_optimizer_is_made(message):
+    with pytest.raises(ValueError) as error:
+        WRONG[message]()
+    assert str(error.value) == message
+
+
+def test_every_name_makes_its_optimizer():
+    wanted = {"sgd": sgd(0.1), "momentum": momentum(0.1), "nesterov": momentum(0.1, nesterov=True)}
+    wanted |= {"rmsprop": rmsprop(0.1), "adam": adam(0.1), "adamw": adamw(0.1)}
+    assert optimizers.OPTIMIZERS.keys() == wanted.keys()
+    for name, make in optimizers.OPTIMIZERS.items():
+        found, same = {"w": tf.Variable([1.0, -2.0])}, {"w": tf.Variable([1.0, -2.0])}
+        for optimizer, weights in ((make(learning_rate=0.1), found), (wanted[name], same)):
+            slots = optimizer.init(weights)
+            for step in range(2):
+                optimizer.update(weights, {"w": tf.constant([0.3, 4.0])}, slots, tf.constant(step))
+        assert found["w"].numpy().tolist() == same["w"].numpy().tolist()
+    optimizers.OPTIMIZERS["adamw"](learning_rate=0.1, weight_decay=0.2)

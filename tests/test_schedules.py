@@ -85,3 +85,21 @@ def test_piecewise_is_exact_beyond_the_integers_of_float32():
 def test_piecewise_refuses_boundaries_that_do_not_grow_or_fit(boundaries, values):
     with pytest.raises(ValueError, match=r"boundaries \[.*\] must grow, with one value more than boundaries"):
         schedules.piecewise(boundaries, values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedules.constant(-1.0), "value=-1.0 must be at least 0 and finite"),
+        (lambda: schedules.piecewise([3], [0.1, math.nan]), "value=nan must be at least 0 and finite"),
+        (lambda: schedules.cosine(math.inf, 10), "peak=inf must be at least 0 and finite"),
+        (lambda: schedules.cosine(0.1, -1), "total_steps=-1 must be at least 0 and finite"),
+        (lambda: schedules.cosine(0.1, 10, warmup_steps=-2), "warmup_steps=-2 must be at least 0 and finite"),
+        (lambda: schedules.cosine(0.1, 10, final=-0.5), "final=-0.5 must be at least 0 and finite"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_schedule_refuses_what_is_no_learning_rate_when_it_is_made(make, message):
+    with pytest.raises(ValueError) as error:
+        make()
+    assert str(error.value) == message

@@ -3,12 +3,17 @@
 `init(weights)` returns the slots, zeros in the structure of the weights. `update(weights, grads, slots, step)` assigns
 weights and slots. A rule takes tensors and returns the change to add to the weight, then its new moments.
 A learning rate is a number or a schedule, a function of the step. Steps count from 0; a rule's t counts from 1.
+An optimizer checks its arguments when it is made: ValueError, ``beta1=1.0 must be at least 0 and below 1``.
+OPTIMIZERS, at the end, is the one place where a name becomes an optimizer.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tfcore import tree
+import numpy as np
+
+from tfcore import settings, tree
 from tfcore.quiet import tf
 
 
@@ -43,14 +48,15 @@ def adam_rule(g, m, v, t, *, learning_rate, beta1, beta2, epsilon):
     delta = -learning_rate sqrt(1 - beta2^t) / (1 - beta1^t) m / (sqrt(v) + epsilon).
 
     Args:
-      g, m, v: the gradient and both moments, of one shape.
-      t: the number of this update, from 1, a floating scalar.
+      g, m, v: the gradient and both moments, of one shape and dtype.
+      t: the number of this update, from 1, a scalar of that dtype.
     Returns: delta (to add to the weight), m, v.
     """
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * tf.square(g)
+    beta1, beta2 = tf.constant(beta1, g.dtype), tf.constant(beta2, g.dtype)
+    m += (g - m) * (1 - beta1)  # the order of ResourceApplyAdam, so that `adam` has the rule's bits
+    v += (tf.square(g) - v) * (1 - beta2)
     rate = learning_rate * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
-    return -rate * m / (tf.sqrt(v) + epsilon), m, v
+    return -(m * rate) / (tf.sqrt(v) + epsilon), m, v
 
 
 def rate_at(learning_rate, step):
@@ -58,8 +64,16 @@ def rate_at(learning_rate, step):
     return tf.cast(learning_rate(step) if callable(learning_rate) else learning_rate, tf.float32)
 
 
+def _check_rate(learning_rate):
+    """Raises ValueError for a number that is no learning rate; a schedule's or a tensor's values are not known yet."""
+    if not callable(learning_rate) and not tf.is_tensor(learning_rate):
+        number = learning_rate.item() if isinstance(learning_rate, np.generic) else learning_rate
+        settings.not_negative("learning_rate", number)
+
+
 def sgd(learning_rate=1e-2):
     """Plain gradient descent; no slots."""
+    _check_rate(learning_rate)
 
     def update(weights, grads, slots, step):
         rate = rate_at(learning_rate, step)
@@ -71,6 +85,9 @@ def sgd(learning_rate=1e-2):
 
 def momentum(learning_rate=1e-2, *, momentum=0.9, nesterov=False):
     """Gradient descent with one momentum buffer per weight, slot "m" (Polyak 1964; Sutskever et al. 2013)."""
+    _check_rate(learning_rate)
+    settings.fraction("momentum", momentum)
+    settings.flag("nesterov", nesterov)
 
     def update(weights, grads, slots, step):
         rate = rate_at(learning_rate, step)
@@ -86,6 +103,9 @@ def momentum(learning_rate=1e-2, *, momentum=0.9, nesterov=False):
 
 def rmsprop(learning_rate=1e-3, *, decay=0.9, epsilon=1e-7):
     """RMSprop, slot "v"."""
+    _check_rate(learning_rate)
+    settings.fraction("decay", decay)
+    settings.positive("epsilon", epsilon)
 
     def update(weights, grads, slots, step):
         rate = rate_at(learning_rate, step)
@@ -98,7 +118,11 @@ def rmsprop(learning_rate=1e-3, *, decay=0.9, epsilon=1e-7):
 
 
 def adam(learning_rate=1e-3, *, beta1=0.9, beta2=0.999, epsilon=1e-7):
-    """Adam, slots "m" and "v"."""
+    """Adam, slots "m" and "v": `adam_rule` to the bit, in float32 and float64, eager, in a graph and under XLA.
+
+    That is so where TensorFlow's own kernel rounds after every operation, as on x86-64; elsewhere up to one rounding.
+    `init` refuses weights of 16 bits: there 1 - beta2 is 0, and nothing would ever move.
+    """
     return adamw(learning_rate, weight_decay=0.0, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
@@ -108,7 +132,21 @@ def is_kernel(path):
 
 
 def adamw(learning_rate=1e-3, *, weight_decay=1e-4, decays=is_kernel, beta1=0.9, beta2=0.999, epsilon=1e-7):
-    """Adam that also takes learning_rate * weight_decay * w off each weight whose path `decays` (arXiv:1711.05101)."""
+    """Adam that also takes learning_rate * weight_decay * w off each weight whose path `decays` (arXiv:1711.05101).
+
+    The decay comes first, then `adam_rule`; all else is as in `adam`.
+    """
+    _check_rate(learning_rate)
+    settings.not_negative("weight_decay", weight_decay)
+    settings.fraction("beta1", beta1)
+    settings.fraction("beta2", beta2)
+    settings.positive("epsilon", epsilon)
+
+    def init(weights):
+        narrow = [path for path, w in tree.flatten(weights).items() if w.dtype not in (tf.float32, tf.float64)]
+        if narrow:
+            raise ValueError(f"{', '.join(narrow)}: adam wants float32 or float64 weights; cast them in `forward`")
+        return {"m": tree.zeros_like(weights), "v": tree.zeros_like(weights)}
 
     def update(weights, grads, slots, step):
         rate = rate_at(learning_rate, step)
@@ -121,11 +159,12 @@ def adamw(learning_rate=1e-3, *, weight_decay=1e-4, decays=is_kernel, beta1=0.9,
                 beta1_power=tf.pow(tf.constant(beta1, g.dtype), t), beta2_power=tf.pow(tf.constant(beta2, g.dtype), t),
             )  # fmt: skip
 
-    return Optimizer(lambda weights: {"m": tree.zeros_like(weights), "v": tree.zeros_like(weights)}, update)
+    return Optimizer(init, update)
 
 
 def clipped(optimizer, max_norm):
     """`optimizer` on gradients that are scaled down together when their global norm exceeds `max_norm`."""
+    settings.positive("max_norm", max_norm)
 
     def update(weights, grads, slots, step):
         scaled, _ = tf.clip_by_global_norm(tree.leaves(grads), max_norm)
@@ -140,6 +179,7 @@ def averaged(optimizer, decay):
     average = d average + (1 - d) w after each update, d = min(decay, (1 + t) / (10 + t)), so that the first steps
     are soon forgotten. Evaluate with `tree.merge(weights, slots["average"])`.
     """
+    settings.fraction("decay", decay)
 
     def init(weights):
         return {"average": tree.variables(weights), "inner": optimizer.init(weights)}
@@ -166,3 +206,13 @@ def _zip(weights, *others):
         raise ValueError(f"{', '.join(missing)}: no gradient or no slot for this weight")
     dense = lambda leaf: tf.convert_to_tensor(leaf) if isinstance(leaf, tf.IndexedSlices) else leaf  # noqa: E731
     return [(w, *(dense(other[path]) for other in flat)) for path, w in tree.flatten(weights).items()]
+
+
+OPTIMIZERS = {  # each takes learning_rate; adamw also weight_decay
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": functools.partial(momentum, nesterov=True),
+    "rmsprop": rmsprop,
+    "adam": adam,
+    "adamw": adamw,
+}

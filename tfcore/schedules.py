@@ -1,12 +1,17 @@
-"""Learning rate schedules: functions from the step (a number or a tensor) to a float32 tensor."""
+"""Learning rate schedules: functions from the step (a number or a tensor) to a float32 tensor.
+
+A learning rate is at least 0 and finite: ValueError where one is not.
+"""
 
 import math
 
+from tfcore import settings
 from tfcore.quiet import tf
 
 
 def constant(value):
     """`value` at every step."""
+    settings.not_negative("value", value)
     return lambda step: tf.constant(value, tf.float32)
 
 
@@ -18,6 +23,8 @@ def piecewise(boundaries, values):
     """
     if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
         raise ValueError(f"boundaries {boundaries} must grow, with one value more than boundaries, not {values}")
+    for value in values:
+        settings.not_negative("value", value)
 
     def schedule(step):
         passed = tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(boundaries, tf.int64), tf.int32))
@@ -31,6 +38,8 @@ def cosine(peak, total_steps, *, warmup_steps=0, final=0.0):
 
     The paper is arXiv:1608.03983. The first of w warm-up steps runs at peak / w; after `total_steps` it is `final`.
     """
+    for name, value in {"peak": peak, "total_steps": total_steps, "warmup_steps": warmup_steps, "final": final}.items():
+        settings.not_negative(name, value)
 
     def schedule(step):
         step = tf.cast(step, tf.float32)
