@@ -59,17 +59,41 @@ def test_accuracy_equals_sklearn(dtype, logits, labels):
 def test_accuracy_of_two_classes_equals_sklearn(shape, logits, rng):
     labels = rng.integers(0, 2, 200)
     wanted = sklearn.metrics.accuracy_score(labels, logits[:, 0] > 0)
-    assert metrics.accuracy(logits[:, 0].reshape(shape), labels).numpy() == pytest.approx(wanted, rel=1e-6)
+    for given in (labels, labels[:, np.newaxis]):
+        assert metrics.accuracy(logits[:, 0].reshape(shape), given).numpy() == pytest.approx(wanted, rel=1e-6)
 
 
-def test_accuracy_never_broadcasts_a_column_of_labels(logits, rng):
-    labels = rng.integers(0, 2, 200)
-    wanted = sklearn.metrics.accuracy_score(labels, logits[:, 0] > 0)
-    try:
-        accuracy = metrics.accuracy(logits[:, :1], labels[:, np.newaxis])
-    except (ValueError, tf.errors.InvalidArgumentError):
-        return
-    assert accuracy.numpy() == pytest.approx(wanted, rel=1e-6)
+MATRIX, CLASSES = np.zeros([12, 5], np.float32), np.zeros([12], np.int64)
+WRONG = {
+    "logits (2, 6, 5) must be [N, C], or [N] or [N, 1] for two classes": lambda: metrics.predicted(
+        MATRIX.reshape(2, 6, 5)
+    ),
+    "logits () must be [N, C], or [N] or [N, 1] for two classes": lambda: metrics.accuracy(0.5, CLASSES),
+    "labels are float32, classes are integers": lambda: metrics.accuracy(MATRIX, MATRIX[:, 0]),
+    "labels (12, 5) must be [N] or [N, 1]": lambda: metrics.accuracy(MATRIX, MATRIX.astype(int)),
+    "12 logits, but 11 labels": lambda: metrics.accuracy(MATRIX, CLASSES[:11]),
+    "1 logits, but 12 labels": lambda: metrics.accuracy(MATRIX[:1], CLASSES),
+    "logits (12, 5) and labels (11,) must be [N, C] and [N]": lambda: metrics.top_k(MATRIX, CLASSES[:11], 1),
+    "logits (12,) and labels (12,) must be [N, C] and [N]": lambda: metrics.top_k(MATRIX[:, 0], CLASSES, 1),
+    "labels must be classes 0 to 4": lambda: metrics.top_k(MATRIX, CLASSES - 1, 1),
+    "labels (12,) and predictions (11,) must be [N] and [N]": lambda: metrics.confusion_matrix(
+        CLASSES, CLASSES[:11], 5
+    ),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_does_not_fit_is_refused_in_one_sentence(message):
+    with pytest.raises(ValueError) as error:
+        WRONG[message]()
+    assert str(error.value) == message
+
+
+def test_another_number_of_labels_that_only_shows_in_the_graph_is_no_accuracy():
+    unknown = [tf.TensorSpec([None, 5]), tf.TensorSpec([None], tf.int64)]
+    graph = tf.function(metrics.accuracy, input_signature=unknown, autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        graph(MATRIX, CLASSES[:11])
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 6])

@@ -417,7 +417,7 @@ def test_the_fused_adam_has_the_bits_of_the_rule_that_is_shown(mode, dtype, weig
 def test_adam_refuses_weights_in_which_its_averages_stand_still(dtype):
     weights = {"conv1": {"w": tf.Variable(tf.ones([2], dtype)), "b": tf.Variable([1.0])}}
     for optimizer in (adam(), averaged(adamw(), 0.9)):
-        with pytest.raises(ValueError, match="^conv1/w: adam wants float32 or float64 weights"):
+        with pytest.raises(ValueError, match=r"^conv1/w: adam wants float32 or float64 weights"):
             optimizer.init(weights)
 
 

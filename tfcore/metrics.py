@@ -2,12 +2,19 @@
 
 import numpy as np
 
+from tfcore.losses import check_classes, check_lengths
 from tfcore.quiet import tf
 
 
 def predicted(logits):
-    """The class of each example. logits: [N, C], or [N] or [N, 1] for two classes -> [N] int32."""
+    """The class of each example. logits: [N, C], or [N] or [N, 1] for two classes -> [N] int32.
+
+    Raises:
+      ValueError: `logits` have another shape.
+    """
     logits = tf.convert_to_tensor(logits)
+    if logits.shape.rank not in (1, 2):
+        raise ValueError(f"logits {logits.shape} must be [N, C], or [N] or [N, 1] for two classes")
     if logits.shape.rank == 1 or logits.shape[-1] == 1:
         return tf.cast(tf.reshape(logits, [-1]) > 0, tf.int32)
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -22,20 +29,50 @@ def probabilities(logits):
 
 
 def accuracy(logits, labels):
-    """The fraction of examples whose predicted class is their label. logits as in `predicted`, labels: [N]."""
-    return tf.reduce_mean(tf.cast(predicted(logits) == tf.cast(tf.reshape(labels, [-1]), tf.int32), tf.float32))
+    """The fraction of examples whose predicted class is their label.
+
+    Args:
+      logits: as in `predicted`.
+      labels: [N] or [N, 1] integers.
+    Raises:
+      ValueError: `logits` or `labels` have another shape or dtype.
+    """
+    classes, labels = predicted(logits), tf.convert_to_tensor(labels)
+    check_classes(labels)
+    if labels.shape.rank != 1 and labels.shape[1:] != [1]:
+        raise ValueError(f"labels {labels.shape} must be [N] or [N, 1]")
+    check_lengths(classes, labels)
+    right = tf.equal(classes, tf.cast(tf.reshape(labels, [-1]), tf.int32))
+    return tf.reduce_mean(tf.cast(right, tf.float32))
 
 
 def top_k(logits, labels, k):
-    """The fraction of examples whose label is among the k largest logits; ties count for the label, NaN against it."""
+    """The fraction of examples whose label is among the k largest logits; ties count for the label, NaN against it.
+
+    Args:
+      logits: [N, C].
+      labels: [N] integers in [0, C).
+    Raises:
+      ValueError: `logits` or `labels` have another shape, or labels are no classes.
+    """
     logits, labels = np.asarray(logits), np.asarray(labels)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"logits {logits.shape} and labels {labels.shape} must be [N, C] and [N]")
+    if len(labels) and not (labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < logits.shape[1]):
+        raise ValueError(f"labels must be classes 0 to {logits.shape[1] - 1}")
     own = logits[np.arange(len(labels)), labels]
     return float(np.mean(np.sum(~(logits <= own[:, np.newaxis]), axis=1) < k))
 
 
 def confusion_matrix(labels, predictions, classes):
-    """Entry [i, j] counts the examples of class i that were predicted as j. -> [classes, classes] int64."""
+    """Entry [i, j] counts the examples of class i that were predicted as j. -> [classes, classes] int64.
+
+    Raises:
+      ValueError: there are not as many predictions as labels, or some are no classes.
+    """
     labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
+    if labels.ndim != 1 or labels.shape != predictions.shape:
+        raise ValueError(f"labels {labels.shape} and predictions {predictions.shape} must be [N] and [N]")
     if len(labels) and not 0 <= min(labels.min(), predictions.min()) <= max(labels.max(), predictions.max()) < classes:
         raise ValueError(f"labels and predictions must be classes 0 to {classes - 1}")
     pairs = labels * classes + predictions
