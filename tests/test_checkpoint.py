@@ -1,3 +1,4 @@
+import json
 import os
 import random
 import signal
@@ -5,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+from safetensors.numpy import save as to_bytes
 
 from tfcore import checkpoint, optimizers, training, tree
 from tfcore.models import cnn, mlp
@@ -89,7 +91,7 @@ def test_falls_back_to_the_newest_whole_one_and_says_so(tmp_path, share):
 def test_never_starts_over_in_silence(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     checkpoint.save(tmp_path, new_state(), {}).write_bytes(b"")
-    with pytest.raises(ValueError, match="none of 1 checkpoints is whole; --clean starts over"):
+    with pytest.raises(ValueError, match="none of 1 checkpoints is whole; clean=True starts over"):
         checkpoint.latest(tmp_path, warn=lambda text: None)
 
 
@@ -101,7 +103,7 @@ def test_a_file_that_does_not_fit_lists_every_path_and_loads_nothing(tmp_path):
     before = saved_values(state)
     with pytest.raises(ValueError) as error:
         checkpoint.restore(path, state)
-    assert "conv2/w: file has 3x3x8x8, model wants 3x3x8x16 (--filters=8?)" in str(error.value)
+    assert "conv2/w: file has 3x3x8x8, model wants 3x3x8x16 (filters=8?)" in str(error.value)
     assert "conv2/b: file has 8, model wants 16" in str(error.value)
     assert "dense1/w: file has 8x5, model wants 16x5" in str(error.value)
     assert saved_values(state) == before
@@ -133,6 +135,82 @@ def test_other_files_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"weights\.safetensors"):
         checkpoint.import_weights(path)
+
+
+def crafted(path, names, *, meta=None, header=None):
+    """Writes a file as `checkpoint.write` would, with any names; `header` replaces the whole of ours."""
+    tensors = {name: np.zeros([2], np.float32) for name in names}
+    made = {"meta": meta, "names": list(names), "digest": checkpoint._digest(tensors, meta)}
+    path.write_bytes(to_bytes(tensors, metadata={"tfcore": header or json.dumps(made)}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["weights", "weights/a"], "weights is a leaf, so there is no weights/a"),
+        (["weights/a/b", "weights/a"], "weights/a is a leaf, so there is no weights/a/b"),
+        (["weights/a", "weights/a/b/c"], "weights/a is a leaf, so there is no weights/a/b/c"),
+        (["weights//a"], "the path 'weights//a' has empty parts"),
+        (["/weights/a"], "the path '/weights/a' has empty parts"),
+        (["weights/"], "the path 'weights/' has empty parts"),
+        ([""], "the path '' has empty parts"),
+        (["/"], "the path '/' has empty parts"),
+        (["weights/" + "a/" * 5000 + "a"], "the path 'weights/a/"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_names_that_make_no_tree_are_refused_in_one_sentence(names, reason, tmp_path):
+    path = crafted(tmp_path / "weights.safetensors", names, meta={})
+    for read in (checkpoint.read, checkpoint.import_weights, lambda path: checkpoint.restore(path, new_state())):
+        with pytest.raises(ValueError) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path} is not a whole safetensors file ({reason}")
+        assert len(str(error.value)) < 300 and "\n" not in str(error.value)
+
+
+def test_random_names_are_a_tree_or_one_sentence(tmp_path):
+    generator = random.Random(0)
+    for _ in range(300):
+        words = ["weights", "a", "b", "", "..", "é"]
+        names = {"/".join(generator.choices(words, k=generator.randrange(1, 4))) for _ in range(3)}
+        path = crafted(tmp_path / "weights.safetensors", sorted(names), meta={})
+        try:
+            weights, stats, _ = checkpoint.import_weights(path)
+        except ValueError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+        else:
+            assert isinstance(weights, dict) and isinstance(stats, dict)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        "3",
+        "{}",
+        '{"meta": {}, "names": 3, "digest": ""}',
+        '{"meta": {}, "names": [[]], "digest": ""}',
+        "[" * 9**5,
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_header_that_is_not_ours_is_refused(header, tmp_path):
+    path = crafted(tmp_path / "weights.safetensors", ["weights/a"], header=header)
+    with pytest.raises(ValueError, match=r"weights\.safetensors is not a whole safetensors file"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("names", [["weights"], ["weights/a", "stats"], ["stats/a"]], ids=str)
+def test_a_file_without_weights_is_refused(names, tmp_path):
+    path = crafted(tmp_path / "weights.safetensors", names, meta={})
+    with pytest.raises(ValueError, match=r"weights\.safetensors holds no weights/…"):
+        checkpoint.import_weights(path)
+
+
+def test_meta_is_a_dictionary(tmp_path):
+    with pytest.raises(ValueError, match="its meta is not a dictionary"):
+        checkpoint.read(crafted(tmp_path / "weights.safetensors", ["weights/a"], meta=[1]))
 
 
 def test_killed_while_saving_leaves_whole_checkpoints(tmp_path):

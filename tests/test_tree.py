@@ -22,6 +22,18 @@ def test_unflatten_is_the_inverse_of_flatten():
     assert list(back) == ["conv2", "conv10", "a"]
 
 
+@pytest.mark.parametrize("flat", [{"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}, {"a/b/c": 1, "a/b": 2}], ids=list)
+def test_a_leaf_is_not_the_beginning_of_another_path(flat):
+    with pytest.raises(ValueError, match=r"^a(/b)? is a leaf, so there is no a/b"):
+        tree.unflatten(flat)
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a/", "a//b"])
+def test_a_path_has_no_empty_parts(path):
+    with pytest.raises(ValueError, match=f"the path '{path}' has empty parts"):
+        tree.unflatten({path: 1})
+
+
 def test_an_empty_tree_has_no_paths():
     assert tree.flatten({}) == tree.flatten({"a": {}}) == {}
     assert tree.unflatten({}) == {}

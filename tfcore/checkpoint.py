@@ -9,7 +9,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from tfcore import files, tree
-from tfcore.formats.keras_h5 import import_keras_h5
 
 __all__ = ["export_weights", "import_keras_h5", "import_weights", "latest", "restore", "save"]
 
@@ -55,7 +54,7 @@ def latest(directory, *, warn=print):
         except ValueError as error:
             warn(f"skipped a broken checkpoint: {error}")
     if found:
-        raise ValueError(f"{directory}: none of {len(found)} checkpoints is whole; --clean starts over")
+        raise ValueError(f"{directory}: none of {len(found)} checkpoints is whole; clean=True starts over")
     return None
 
 
@@ -90,9 +89,26 @@ def import_weights(path):
       OSError: it cannot be read.
     """
     tensors, metadata = read(path)
-    if "weights" not in tensors:
+    weights, stats = tensors.get("weights"), tensors.get("stats", {})
+    if not isinstance(weights, dict) or not isinstance(stats, dict):
         raise ValueError(f"{path} holds no weights/…, it was not written by export_weights")
-    return tensors["weights"], tensors.get("stats", {}), metadata
+    return weights, stats, metadata
+
+
+def import_keras_h5(path, config):
+    """Reads a Keras file of InceptionV3: `tfcore.formats.keras_h5.import_keras_h5`, which says more.
+
+    Args:
+      path: legacy HDF5, `.h5`, as the published weights are.
+      config: an `inception_v3.Config`.
+    Returns: weights, stats: float32 variables, as `inception_v3.init(seed, config)` makes them.
+    Raises:
+      ValueError: the file is broken or does not fit; every bad path is listed.
+      OSError: it cannot be read.
+    """
+    from tfcore.formats import keras_h5  # here, because few runs read other people's files
+
+    return keras_h5.import_keras_h5(path, config)
 
 
 def write(path, tensors, meta):
@@ -119,11 +135,14 @@ def read(path):
                 raise ValueError("its names and its tensors differ")
             tensors = {name: file.get_tensor(name) for name in header["names"]}
             meta, digest = header["meta"], header["digest"]
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if not isinstance(meta, dict):
+                raise ValueError("its meta is not a dictionary")
+        nested = tree.unflatten(tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
     if digest != _digest(tensors, meta):
         raise ValueError(f"{path} is damaged: its content does not have the digest that was written with it")
-    return tree.unflatten(tensors), meta
+    return nested, meta
 
 
 def _digest(tensors, meta):
@@ -151,16 +170,16 @@ def _arrays(nested):
 
 
 def _with_hints(problems):
-    """Says which flag would make a weight fit, and drops what the slots repeat."""
+    """Says which setting would make a weight fit, and drops what the slots repeat."""
     problems = [p for p in problems if not p.startswith("slots/")] or problems
     return [p.removeprefix("weights/") + _hint(p) for p in problems]
 
 
 def _hint(problem):
-    """Returns " (--filters=64?)" where a file's kernel has another number of outputs than the model's."""
+    """Returns " (filters=64?)" where a file's kernel has another number of outputs than the model's."""
     path, _, rest = problem.partition(": file has ")
     has, _, wants = rest.partition(", model wants ")
     has, wants = has.split("x"), wants.split("x")
     if not path.endswith("/w") or len(has) != len(wants) or has[:-1] == [] or has[-1] == wants[-1]:
         return ""
-    return f" (--{'filters' if len(has) == 4 else 'hidden'}={has[-1]}?)"
+    return f" ({'filters' if len(has) == 4 else 'hidden'}={has[-1]}?)"

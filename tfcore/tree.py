@@ -8,6 +8,8 @@ import math
 
 from tfcore.quiet import tf
 
+MAX_DEPTH = 100  # of a path; a file's names may ask for more than Python's recursion can do
+
 
 def flatten(tree, prefix=""):
     """Returns {path: leaf}, in order of insertion. An empty dictionary has no paths."""
@@ -22,12 +24,20 @@ def flatten(tree, prefix=""):
 
 
 def unflatten(flat):
-    """Returns the tree whose paths are the keys of `flat`: the inverse of `flatten`."""
+    """Returns the tree whose paths are the keys of `flat`: the inverse of `flatten`.
+
+    Raises:
+      ValueError: a path has an empty part, more than MAX_DEPTH parts, or another path as its beginning.
+    """
     tree = {}
     for path, leaf in flat.items():
-        *parents, name = path.split("/")
+        *parents, name = parts = path.split("/")
+        if not all(parts) or len(parts) > MAX_DEPTH:
+            raise ValueError(f"the path {path[:80]!r} has {'too many' if all(parts) else 'empty'} parts")
         node = tree
-        for key in parents:
+        for i, key in enumerate(parents, start=1):
+            if "/".join(parts[:i]) in flat:
+                raise ValueError(f"{'/'.join(parts[:i])} is a leaf, so there is no {path}")
             node = node.setdefault(key, {})
         node[name] = leaf
     return tree
