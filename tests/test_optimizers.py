@@ -384,7 +384,7 @@ def step_by_rule(weights, grads, slots, step, *, learning_rate, weight_decay, be
             w.assign_sub(rate * weight_decay * w)
         t = tf.cast(step, g.dtype) + 1
         options = {"learning_rate": rate, "beta1": beta1, "beta2": beta2, "epsilon": epsilon}
-        delta, new_m, new_v = optimizers.adam_rule(g, m.read_value(), v.read_value(), t, **options)
+        delta, new_m, new_v = optimizers.adam_rule(g, m, v, t, **options)
         m.assign(new_m)
         v.assign(new_v)
         w.assign_add(delta)

@@ -25,7 +25,7 @@ SCHEDULES = {
         lambda step: 1.0 if step < 3 else 0.1 if step < 7 else 0.01,
     ),
     "piecewise without boundaries": (schedules.piecewise([], [0.5]), lambda step: 0.5),
-    "cosine": (schedules.cosine(0.1, 10), lambda step: cosine_by_hand(step, 0.1, 10, 0, 0)),
+    "cosine": (schedules.cosine(np.float32(0.1), np.int64(10)), lambda step: cosine_by_hand(step, 0.1, 10, 0, 0)),
     "cosine with a floor": (schedules.cosine(0.1, 9, final=0.02), lambda step: cosine_by_hand(step, 0.1, 9, 0, 0.02)),
     "cosine with warm-up": (
         schedules.cosine(2.0, 10, warmup_steps=4, final=0.5),

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 
+from tfcore import settings
 from tfcore.quiet import tf
 
 
@@ -63,8 +64,7 @@ def weight(init, seed, shape):
     Raises:
       ValueError: no initializer is called `init`.
     """
-    if init not in INITIALIZERS:
-        raise ValueError(f"init={init!r} is not one of {', '.join(INITIALIZERS)}")
+    settings.one_of("init", init, INITIALIZERS)
     field = math.prod(shape[:-2])
     return INITIALIZERS[init](as_seed(seed), shape, field * shape[-2], field * shape[-1])
 

@@ -11,8 +11,6 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from tfcore import settings, tree
 from tfcore.quiet import tf
 
@@ -53,8 +51,8 @@ def adam_rule(g, m, v, t, *, learning_rate, beta1, beta2, epsilon):
     Returns: delta (to add to the weight), m, v.
     """
     beta1, beta2 = tf.constant(beta1, g.dtype), tf.constant(beta2, g.dtype)
-    m += (g - m) * (1 - beta1)  # the order of ResourceApplyAdam, so that `adam` has the rule's bits
-    v += (tf.square(g) - v) * (1 - beta2)
+    m = m + (g - m) * (1 - beta1)  # the order of ResourceApplyAdam, so that `adam` has the rule's bits
+    v = v + (tf.square(g) - v) * (1 - beta2)
     rate = learning_rate * tf.sqrt(1 - tf.pow(beta2, t)) / (1 - tf.pow(beta1, t))
     return -(m * rate) / (tf.sqrt(v) + epsilon), m, v
 
@@ -67,8 +65,7 @@ def rate_at(learning_rate, step):
 def _check_rate(learning_rate):
     """Raises ValueError for a number that is no learning rate; a schedule's or a tensor's values are not known yet."""
     if not callable(learning_rate) and not tf.is_tensor(learning_rate):
-        number = learning_rate.item() if isinstance(learning_rate, np.generic) else learning_rate
-        settings.not_negative("learning_rate", number)
+        settings.not_negative("learning_rate", settings.plain(learning_rate))
 
 
 def sgd(learning_rate=1e-2):

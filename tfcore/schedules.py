@@ -11,7 +11,7 @@ from tfcore.quiet import tf
 
 def constant(value):
     """`value` at every step."""
-    settings.not_negative("value", value)
+    settings.not_negative("value", settings.plain(value))
     return lambda step: tf.constant(value, tf.float32)
 
 
@@ -24,7 +24,7 @@ def piecewise(boundaries, values):
     if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(set(boundaries)):
         raise ValueError(f"boundaries {boundaries} must grow, with one value more than boundaries, not {values}")
     for value in values:
-        settings.not_negative("value", value)
+        settings.not_negative("value", settings.plain(value))
 
     def schedule(step):
         passed = tf.reduce_sum(tf.cast(tf.cast(step, tf.int64) >= tf.constant(boundaries, tf.int64), tf.int32))
@@ -39,7 +39,7 @@ def cosine(peak, total_steps, *, warmup_steps=0, final=0.0):
     The paper is arXiv:1608.03983. The first of w warm-up steps runs at peak / w; after `total_steps` it is `final`.
     """
     for name, value in {"peak": peak, "total_steps": total_steps, "warmup_steps": warmup_steps, "final": final}.items():
-        settings.not_negative(name, value)
+        settings.not_negative(name, settings.plain(value))
 
     def schedule(step):
         step = tf.cast(step, tf.float32)

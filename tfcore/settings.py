@@ -1,8 +1,11 @@
 """Checks of settings: each function raises a ValueError of one sentence, ``name=value must be ...``.
 
 A configuration calls them in its `__post_init__`, so that a wrong value never gets as far as a file or a trace.
-Only Python's own numbers count, because a configuration is written as JSON.
+Only Python's own numbers count, because a configuration is written as JSON; where NumPy's are as good, `plain` turns
+them into these.
 """
+
+import numpy as np
 
 FLOAT32_MAX = 3.4e38
 
@@ -11,6 +14,11 @@ def require(condition, name, value, rule):
     """Raises ValueError "name=value rule" unless `condition`; the rule goes on, such as "must be positive"."""
     if not condition:
         raise ValueError(f"{name}={value!r} {rule}")
+
+
+def plain(value):
+    """Returns a NumPy number as Python's own, anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def flag(name, value):
