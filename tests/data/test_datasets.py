@@ -374,7 +374,7 @@ def test_a_folder_stays_on_the_disk_and_tells_what_it_was_made_of(tmp_path):
         assert type(part.labels) is np.ndarray and part.labels.dtype == np.int32
     assert splits.source.bad == [("Cat/99.png", "0 bytes")]
     assert splits.source.survey.counts == {"Cat": 15, "Dog": 13} and splits.source.survey.sizes == {(12, 10): 27}
-    (kept,) = (tmp_path / "cache" / "tfcore" / "pictures").glob("5x6-*/images.u8")
+    (kept,) = (tmp_path / "cache" / "tfcore" / "pictures").glob("5x6-*/*/array.bin")
     kept.write_bytes(bytes([7]) * kept.stat().st_size)  # the rows are a map of this file
     assert all((part.images[:] == 7).all() for part in splits[:3])
 
@@ -399,7 +399,7 @@ def test_too_many_unusable_pictures_are_refused(tmp_path):
     for i in range(3):
         (folder / "Cat" / f"bad{i}.png").write_bytes(b"")
     assert len(load("folder", folder, image_size=(5, 6), max_bad_fraction=0.1).source.bad) == 3
-    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, --max_bad_fraction=0\.09 allows 2: Cat/bad0"):
+    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, max_bad_fraction=0\.09 allows 2: Cat/bad0"):
         load("folder", folder, image_size=(5, 6), max_bad_fraction=0.09)
 
 

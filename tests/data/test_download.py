@@ -167,6 +167,12 @@ def body(content, **headers):
     return answer
 
 
+def test_a_log_is_told_how_much_came_and_how_fast(serve, tmp_path, capsys):
+    fetch(serve(whole), tmp_path / "f")
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"file\.gz: 0\.3 MB in \d+\.\d s, [\d.,]+ a second\n", out) and err == ""
+
+
 @pytest.mark.parametrize("answer", [whole, chunked, body(BODY)], ids=["length", "chunked", "no_length"])
 def test_a_good_file_arrives(tmp_path, serve, answer):
     path = tmp_path / "new" / "folder" / "file.gz"

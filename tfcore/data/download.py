@@ -5,14 +5,12 @@ import fcntl
 import hashlib
 import os
 import queue
-import sys
 import threading
 import time
 import urllib.parse
 from pathlib import Path
 
-from tqdm import tqdm
-
+from tfcore.data.meter import meter
 from tfcore.files import sync_directory
 
 CHUNK = 1 << 16
@@ -87,8 +85,7 @@ def _fetch(url, file, size, ends, timeout):
     with contextlib.closing(_arrivals(url, have, timeout, ends)) as arrivals:
         response = next(arrivals)
         have = _begin(response, file, have, size)
-        silent = not sys.stderr.isatty()
-        with tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=Path(url).name, disable=silent) as bar:
+        with meter(Path(url).name, size, "MB", done=have, scale=10**6) as advance:
             for chunk in arrivals:
                 have += len(chunk)
                 if have > size:
@@ -96,7 +93,7 @@ def _fetch(url, file, size, ends, timeout):
                     raise _Refused(f"the server sends more than the {size} bytes of the published file")
                 if file.write(chunk) < len(chunk):
                     raise _Refused("the disk is full")
-                bar.update(len(chunk))
+                advance(len(chunk))
     if have < size:
         raise OSError(f"cut after {have} of {size} bytes")
 
