@@ -181,7 +181,12 @@ with files.locked(sys.argv[1]):
 
 def test_a_lock_that_was_released_leaves_nothing_in_the_process(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(files, "open", lambda *a: opened.append(open(*a)) or opened[-1], raising=False)
+
+    def keep(*arguments):
+        opened.append(open(*arguments))  # noqa: SIM115
+        return opened[-1]
+
+    monkeypatch.setattr(files, "open", keep, raising=False)
     with files.locked(tmp_path):
         pass
     file = weakref.ref(opened.pop())

@@ -64,12 +64,13 @@ def test_a_terminal_gets_a_bar(capsys, monkeypatch):
 def test_a_notebook_gets_a_bar(capsys, monkeypatch):
     import tqdm.auto
 
+    told = []
+
     class Bar:
         __module__ = "tqdm.notebook"
-        told = []
 
         def __init__(self, **options):
-            self.told.append(options["total"])
+            told.append(options["total"])
 
         def __enter__(self):
             return self
@@ -78,8 +79,8 @@ def test_a_notebook_gets_a_bar(capsys, monkeypatch):
             pass
 
         def update(self, n):
-            self.told.append(n)
+            told.append(n)
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
     work(Clock(), [(40, 1)] * 3, "decoding", 3, "pictures")
-    assert Bar.told == [3, 1, 1, 1] and capsys.readouterr() == ("", "")
+    assert told == [3, 1, 1, 1] and capsys.readouterr() == ("", "")
