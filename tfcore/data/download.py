@@ -1,7 +1,6 @@
 """Downloads that end whole, verified and on time, or leave nothing under the final name."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import queue
@@ -11,7 +10,7 @@ import urllib.parse
 from pathlib import Path
 
 from tfcore.data.meter import meter
-from tfcore.files import sync_directory
+from tfcore.files import locked, sync_directory
 
 CHUNK = 1 << 16
 MAX_REDIRECTS = 5
@@ -33,34 +32,35 @@ def download(url, path, *, size, sha256=None, md5=None, deadline=1800.0, attempt
     Raises:
       OSError: it could not be had; the message says why and nothing is under `path`.
     """
-    path = Path(path)
-    published = ("sha256", sha256) if sha256 else ("md5", md5)
+    path, published = Path(path), ("sha256", sha256) if sha256 else ("md5", md5)
+    part, ends = path.with_name(path.name + ".part"), time.monotonic() + deadline
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    ends = time.monotonic() + deadline
-    with open(part, "ab", buffering=0) as file:  # unbuffered: the length of the file is what has come
-        try:
-            _lock(file, part, ends)  # a second process waits here, then finds the finished file
-            if path.exists():
-                part.unlink(missing_ok=True)
-                return
-            _fetch_verified(url, file, part, published, size, ends, attempts, connect_timeout)
-            os.fsync(file.fileno())
-            os.replace(part, path)
-            sync_directory(path.parent)
-        except OSError as error:
-            raise OSError(f"cannot download {url}: {_reason(error)}") from None
+    try:
+        with _alone(path.parent, ends):  # a second process waits here, then finds the finished file
+            if not path.exists():
+                with open(part, "ab", buffering=0) as file:  # unbuffered: the length of the file is what has come
+                    _fetch_verified(url, file, part, published, size, ends, attempts, connect_timeout)
+                    os.fsync(file.fileno())
+                os.replace(part, path)
+                sync_directory(path.parent)
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot download {url}: {_reason(error)}") from None
 
 
-def _lock(file, part, ends):
-    """Holds `file` for this process."""
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > ends:
-                raise _Refused(f"another process still holds {part}") from None
-            time.sleep(0.05)
+@contextlib.contextmanager
+def _alone(directory, ends):
+    """Holds `directory`, for which it waits until `ends`."""
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(directory))
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > ends:
+                    raise _Refused(str(error)) from None
+                time.sleep(0.05)
+        yield
 
 
 def _fetch_verified(url, file, part, published, size, ends, attempts, timeout):
