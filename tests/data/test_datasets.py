@@ -166,6 +166,16 @@ def test_the_variable_comes_before_the_cache_and_the_argument_before_both(tmp_pa
     assert_holds(load("mnist", write(tmp_path / "argument", small_set(3))), small_set(3))
 
 
+def test_no_home_directory_is_one_sentence(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(sources.Path, "home", nowhere)
+    with pytest.raises(OSError, match="no home directory for the cache: set XDG_CACHE_HOME"):
+        load("mnist")
+
+
 @pytest.mark.parametrize("missing", small_set(0))
 def test_a_missing_file_is_named_and_not_downloaded(tmp_path, offline, missing):
     write(tmp_path, small_set(0))

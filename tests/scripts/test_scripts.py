@@ -211,6 +211,21 @@ def script(monkeypatch):
             sys.modules[name] = module
 
 
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("batch_size=1000 must be at most 48", "--batch_size=1000 must be at most 48"),
+        ("view_flip=True needs clean=False", "--view_flip needs --noclean"),
+        ("put it there, or leave data_dir=... out", "put it there, or leave --data_dir=... out"),
+        ("--epochs=0, (--filters=64?)", "--epochs=0, (--filters=64?)"),
+        ("colour=red in /data/seed=3/x?epochs=1", "colour=red in /data/seed=3/x?epochs=1"),
+    ],
+)
+def test_a_library_error_is_told_in_flags(script, message, wanted):
+    script("train_cnn")
+    assert importlib.import_module("_command")._as_flags(message) == wanted
+
+
 def chosen(script, monkeypatch, *arguments):
     """The recipe and the run directory that train_cnn.py would train with these flags."""
     module, trained = script("train_cnn", *arguments), []

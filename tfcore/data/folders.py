@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -107,9 +108,9 @@ def _kept(place, entries, crcs, options, progress):
     """
     size, _, channels = options
     facts = [[entry.name, entry.label] for entry in entries]
+    items = functools.partial(_examined, entries, options, progress)
 
     def array(directory):
-        items = lambda: _examined(entries, options, progress)  # noqa: E731
         return files.cached_array(directory, np.uint8, (len(entries), *size, channels), facts, items)
 
     def home(crcs):

@@ -51,7 +51,10 @@ QUICK = 20.0  # seconds that a set nobody asked for by name may take to come
 
 def cache_dir():
     """Returns the user's cache, ~/.cache/tfcore unless XDG_CACHE_HOME says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfcore"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfcore"
+    except RuntimeError:
+        raise FileNotFoundError("there is no home directory for the cache: set XDG_CACHE_HOME to a directory") from None
 
 
 def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
