@@ -4,6 +4,7 @@ Exit status: 0 done; 1 a failure, explained in one line on stderr; 2 bad usage; 
 """
 
 import dataclasses
+import re
 import signal
 import sys
 from pathlib import Path
@@ -59,8 +60,20 @@ def _parse(positional):
 
 
 def _end(status, message):
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {_as_flags(message)}", file=sys.stderr)
     raise SystemExit(status)
+
+
+def _as_flags(message):
+    """Returns the message with name=value as --name=value, --name or --noname wherever `name` is a flag."""
+
+    def as_flag(match):
+        name, value = match.groups()
+        if name not in FLAGS:
+            return match[0]
+        return {"True": f"--{name}", "False": f"--no{name}"}.get(value, f"--{name}={value or ''}")
+
+    return re.sub(r"(?<![\w/.?&-])([a-z]\w*)=(True\b|False\b)?", as_flag, message)
 
 
 def usage_error(message):
@@ -110,7 +123,9 @@ AUGMENT_FLAGS = (
 def define_training_flags(default_recipe, names):
     """Defines the flags of a training script; `names` are the recipes it offers."""
     flags.DEFINE_enum("recipe", None, names, f"the run to start from, by default {default_recipe}")
-    flags.DEFINE_enum("dataset", None, datasets.NAMES, "the set to train on; auto: mnist if at hand, else digits")
+    flags.DEFINE_enum(
+        "dataset", None, ["auto", *datasets.NAMES], "the set to train on; auto: mnist if at hand, else digits"
+    )
     flags.DEFINE_string("data_dir", None, "where its files are; default $TFCORE_DATA_DIR, then the user's cache")
     flags.DEFINE_string("logdir", None, "the run directory; default logs/<recipe>/<what differs from it>")
     flags.DEFINE_boolean("clean", False, "start over instead of resuming")
@@ -191,11 +206,10 @@ def train(recipe, changes):
 
 def place(recipe, changes):
     """Returns `recipe` with the set that it will read, and the run directory."""
-    name = FLAGS.dataset or recipe.dataset
-    dataset = datasets.resolve(name, FLAGS.data_dir)
-    if name == "auto":
-        why = "" if dataset == "mnist" else " (MNIST is neither on disk nor quickly fetched)"
-        print(f"--dataset=auto: {dataset}{why}")
+    dataset = FLAGS.dataset or recipe.dataset
+    if dataset == "auto":
+        dataset, why = datasets.first_at_hand(("mnist", "digits"), FLAGS.data_dir)
+        print(f"--dataset=auto: {dataset} ({why})")
     logdir = FLAGS.logdir or Path("logs") / recipe.name / _run_name(dataset, recipe, changes)
     return dataclasses.replace(recipe, dataset=dataset), Path(logdir).expanduser()
 

@@ -12,7 +12,7 @@ from tfcore import binary, build, report
 from tfcore.data import datasets
 
 flags.DEFINE_string("run", None, "the run directory", required=True)
-flags.DEFINE_enum("dataset", None, datasets.NAMES, "the set; default the run's own")
+flags.DEFINE_enum("dataset", None, ["auto", *datasets.NAMES], "the set; default the run's own")
 flags.DEFINE_string("data_dir", None, "where its files are; default $TFCORE_DATA_DIR, then the user's cache")
 flags.DEFINE_float("max_bad_fraction", None, "how many pictures may be unusable, 0 to 1; default as in training")
 
@@ -43,9 +43,11 @@ def load(recipe, facts):
     Of the set that the run was trained on this is the test part; of other pictures it is all of them.
     """
     name = FLAGS.dataset or recipe.dataset
+    if name == "auto":
+        name, _ = datasets.first_at_hand(("mnist", "digits"), FLAGS.data_dir)
     options = {"image_size": recipe.model.image_shape[:2], "resize": recipe.resize}
     options["max_bad_fraction"] = recipe.max_bad_fraction if FLAGS.max_bad_fraction is None else FLAGS.max_bad_fraction
-    if datasets.resolve(name, FLAGS.data_dir) in datasets.PICTURES:
+    if name in datasets.PICTURES:
         everything, classes, source = datasets.load_pictures(name, FLAGS.data_dir, **options)
         print(source.survey)
         if source.content == facts.get("content") and source.order != facts["order"]:

@@ -14,7 +14,6 @@ from _command import FLAGS, flags, run_dir, start, usage_error
 
 from tfcore import build, metrics
 from tfcore.data import pictures
-from tfcore.data.folders import SUFFIXES
 
 flags.DEFINE_string("run", None, "the run directory", required=True)
 flags.DEFINE_boolean("invert", False, "make dark bright and bright dark")
@@ -46,7 +45,9 @@ def find_pictures(arguments):
     found = []
     for path in map(Path, arguments):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+            inside = sorted(
+                p for p in path.rglob("*") if p.suffix.lower() in pictures.SUFFIXES and not p.name.startswith(".")
+            )
             if not inside:
                 print(f"{path}: no pictures in this folder", file=sys.stderr)
             found += inside

@@ -1,11 +1,15 @@
-"""Whole files or none; one holder of a directory, also when processes are killed."""
+"""Whole files or none; one holder of a directory; arrays built once, also when processes are killed."""
 
 import errno
+import gc
+import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 
+import numpy as np
 import pytest
 
 from tfcore import files
@@ -175,6 +179,33 @@ with files.locked(sys.argv[1]):
         finish(process)
 
 
+def test_a_lock_that_was_released_leaves_nothing_in_the_process(tmp_path, monkeypatch):
+    opened = []
+
+    def keep(*arguments):
+        opened.append(open(*arguments))  # noqa: SIM115
+        return opened[-1]
+
+    monkeypatch.setattr(files, "open", keep, raising=False)
+    with files.locked(tmp_path):
+        pass
+    file = weakref.ref(opened.pop())
+    gc.collect()
+    assert file() is None
+
+
+def test_locked_waits_for_the_holder(tmp_path, holder):
+    waiter = run(f"print('waits', flush=True)\n{HOLD.replace('sys.argv[1]', 'sys.argv[1], wait=True')}", tmp_path)
+    assert waiter.stdout.readline() == b"waits\n"
+    with pytest.raises(BlockingIOError, match=f"process {holder.pid}:"):
+        files.locked(tmp_path).__enter__()
+    holder.kill()
+    assert waiter.stdout.readline() == b"held\n"
+    with pytest.raises(BlockingIOError, match=f"process {waiter.pid}:"):
+        files.locked(tmp_path).__enter__()
+    assert finish(waiter) == 0
+
+
 def test_locked_says_when_there_is_no_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         files.locked(tmp_path / "nowhere").__enter__()
@@ -194,3 +225,132 @@ def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path, monkeypatch
 def test_an_error_that_says_enough_is_passed_on(tmp_path):
     with pytest.raises(OSError, match=r"^.Errno 28. 5 MB are wanted$"), files.durable(tmp_path / "a"):
         raise OSError(errno.ENOSPC, "5 MB are wanted")
+
+
+# One large array
+
+
+ROWS = np.arange(24, dtype=np.float32).reshape(6, 2, 2)
+FACTS = {"what": ["numbers", 3]}
+
+
+def kept(directory, items=None, *, dtype=np.float32, shape=(6, 2, 2), facts=FACTS):
+    """The array of `directory`; without `items` it must be there."""
+    return files.cached_array(directory, dtype, shape, facts, items)
+
+
+def in_parts():
+    """Four rows, none, two rows."""
+    yield ROWS[:4], "first"
+    yield ROWS[:0], {"reason": "none"}
+    yield ROWS[::-1][:2][::-1], None
+
+
+@pytest.fixture
+def built(tmp_path):
+    kept(tmp_path / "a", in_parts)
+    return tmp_path / "a"
+
+
+def test_an_array_is_built_once_and_mapped(built):
+    array, notes = kept(built)
+    np.testing.assert_array_equal(array, ROWS)
+    assert isinstance(array, np.memmap) and not array.flags.writeable and array.dtype == np.float32
+    assert notes == ["first", {"reason": "none"}, None]
+    assert sorted(os.listdir(built)) == [".lock", "array.bin", "manifest.json"]
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_fewer_rows_than_planned_may_come(tmp_path, rows):
+    array, notes = kept(tmp_path / "a", lambda: [(ROWS[:rows], "some")])
+    np.testing.assert_array_equal(array, ROWS[:rows])
+    assert notes == ["some"] and not array.flags.writeable
+    assert (tmp_path / "a" / "array.bin").stat().st_size == 16 * rows
+    np.testing.assert_array_equal(kept(tmp_path / "a")[0], ROWS[:rows])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [ROWS.astype(np.float64), ROWS.reshape(6, 4), np.concatenate([ROWS, ROWS])],
+    ids=["dtype", "shape", "too many"],
+)
+def test_rows_that_do_not_fit_are_refused_and_leave_nothing(tmp_path, rows):
+    with pytest.raises(ValueError, match=r"rows float.* do not fit float32 \[6, 2, 2\]"):
+        kept(tmp_path / "a", lambda: [(rows, None)])
+    assert os.listdir(tmp_path / "a") == [".lock"]
+
+
+def flip(path, text, other):
+    data = path.read_text()
+    assert text in data
+    path.write_text(data.replace(text, other, 1))
+
+
+DAMAGE = {
+    "no manifest": lambda d: (d / "manifest.json").unlink(),
+    "empty manifest": lambda d: (d / "manifest.json").write_text(""),
+    "list": lambda d: (d / "manifest.json").write_text("[1, 2]"),
+    "number": lambda d: (d / "manifest.json").write_text("3"),
+    "bytes": lambda d: (d / "manifest.json").write_bytes(b"\xff\xfe\0"),
+    "facts": lambda d: flip(d / "manifest.json", "numbers", "letters"),
+    "notes": lambda d: flip(d / "manifest.json", '"first"', '"other"'),
+    "rows": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": 5'),
+    "rows of a kind": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": "6"'),
+    "no array": lambda d: (d / "array.bin").unlink(),
+    "cut": lambda d: os.truncate(d / "array.bin", 95),
+    "longer": lambda d: os.truncate(d / "array.bin", 97),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_array_is_built_again(built, damage):
+    damage(built)
+    (built / ".array.bin.1.tmp").write_bytes(b"what a killed process left")
+    np.testing.assert_array_equal(kept(built, in_parts)[0], ROWS)
+    assert sorted(os.listdir(built)) == [".lock", "array.bin", "manifest.json"]
+    kept(built)
+
+
+@pytest.mark.parametrize("change", [{"facts": 3}, {"dtype": np.int32}, {"shape": (3, 2, 2, 2)}, {"shape": (7, 2, 2)}])
+def test_an_array_of_another_kind_is_built_anew(built, change):
+    dtype, shape = change.get("dtype", np.float32), change.get("shape", (6, 2, 2))
+    array, _ = kept(built, lambda: [(np.ones(shape, dtype), None)], **change)
+    np.testing.assert_array_equal(array, np.ones(shape, dtype))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_before_a_row_is_made(tmp_path, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=rf"^.Errno {number}. {tmp_path}/a needs 0\.0 MB, .*: make room, or choose") as e:
+        kept(tmp_path / "a", lambda: pytest.fail("asked for rows"))
+    assert "\n" not in str(e.value) and os.listdir(tmp_path / "a") == [".lock"]
+
+
+@pytest.mark.parametrize("at", ["between", "array", "manifest"])
+def test_killed_while_an_array_is_built(tmp_path, at):
+    """What is there afterwards is not taken for an array, and the next start builds it."""
+    code = f"""
+import json, numpy as np
+def die(*_): {KILL}
+def items():
+    yield np.zeros([4, 2, 2], np.float32), None
+    {"die()" if at == "between" else "pass"}
+    yield np.zeros([2, 2, 2], np.float32), None
+{"os.replace = die" if at == "array" else "files.write_text = die" if at == "manifest" else ""}
+files.cached_array(sys.argv[1], np.float32, (6, 2, 2), {FACTS!r}, items)
+"""
+    assert finish(run(code, tmp_path / "a")) == -signal.SIGKILL
+    np.testing.assert_array_equal(kept(tmp_path / "a", in_parts)[0], ROWS)
+    assert sorted(os.listdir(tmp_path / "a")) == [".lock", "array.bin", "manifest.json"]
+
+
+def test_the_manifest_is_readable(built):
+    manifest = json.loads((built / "manifest.json").read_text())
+    assert len(manifest.pop("sha256")) == 64
+    assert manifest == {
+        "format": 1, "dtype": "<f4", "shape": [6, 2, 2], "facts": FACTS,
+        "rows": 6, "bytes": 96, "notes": ["first", {"reason": "none"}, None],
+    }  # fmt: skip

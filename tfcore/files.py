@@ -1,11 +1,17 @@
-"""Files that are whole or absent, and a directory that one process holds."""
+"""Files that are whole or absent, a directory that one process holds, and large arrays that are built once."""
 
 import contextlib
+import errno
 import fcntl
+import hashlib
+import json
+import math
 import os
 import re
 import shutil
 from pathlib import Path
+
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -69,23 +75,134 @@ def remove_leftovers(directory):
             leftover.unlink(missing_ok=True)
 
 
+_held = set()  # the open lock files of this process
+
+
+def _let_go_in_child():
+    """Closes the locks in a forked child: else it would keep those of a killed parent."""
+    for file in _held:
+        file.close()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
 @contextlib.contextmanager
-def locked(directory):
+def locked(directory, *, wait=False):
     """Holds `directory` for this process; the lock ends with the process, however it ends.
 
+    Args:
+      wait: True waits until the holder is done, False refuses at once.
     Raises:
       BlockingIOError: another process holds it; the message says which.
     """
     with open(Path(directory) / ".lock", "a+") as file:
+        _held.add(file)  # before it is locked: a child of that instant lets go too
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            message = f"{directory} is in use by process {holder}: wait for it, or choose another --logdir"
-            raise BlockingIOError(message) from None
-        os.register_at_fork(after_in_child=file.close)  # else a child would keep the lock of a killed parent
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+            _lock(file, directory, wait)
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+        finally:
+            _held.discard(file)
+
+
+def _lock(file, directory, wait):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        message = f"{directory} is in use by process {holder}: wait until it ends, or choose another directory"
+        raise BlockingIOError(message) from None
+
+
+def cached_array(directory, dtype, shape, facts, items):
+    """Returns the array that `directory` holds; builds it first where it is missing or not whole.
+
+    The rows lie one behind the other in array.bin; manifest.json is written last, and without one that fits there is
+    no array. While one process builds another waits, then finds the finished array.
+
+    Args:
+      directory: a name for this content and no other, so that what it holds never changes.
+      shape: [N, ...] of the array; N is the most rows that may come.
+      facts: JSON values; an array with other facts is built again.
+      items: () -> an iterable of (rows, note): rows, [n, ...] of `dtype`, are the next n >= 0 of the array; the note
+        is any JSON value.
+    Returns: the array [rows that came, ...], a read-only np.memmap, and the list of the notes.
+    Raises:
+      OSError: the disk is too small, which is said before a row is asked for, or `directory` cannot be written.
+    """
+    directory = Path(directory)
+    plan = {"format": 1, "dtype": np.dtype(dtype).str, "shape": list(shape), "facts": facts}
+    plan = json.loads(json.dumps(plan))  # as it will be read: lists for tuples
+    kept = _open_array(directory, plan)
+    if kept is None:
+        directory.mkdir(parents=True, exist_ok=True)
+        with locked(directory, wait=True):
+            kept = _open_array(directory, plan)
+            if kept is None:
+                _build_array(directory, plan, items)
+                kept = _open_array(directory, plan)
+    return kept
+
+
+def _open_array(directory, plan):
+    """Returns what `cached_array` returns, or None when no whole array of that plan is there."""
+    try:
+        manifest = json.loads((directory / "manifest.json").read_bytes())
+        rows, notes = manifest["rows"], manifest["notes"]
+        length = (directory / "array.bin").stat().st_size
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if manifest != _manifest(plan, rows, notes) or manifest["bytes"] != length:
+        return None
+    dtype, shape = np.dtype(plan["dtype"]), (rows, *plan["shape"][1:])
+    if length:
+        return np.memmap(directory / "array.bin", dtype, "r", shape=shape), notes
+    nothing = np.zeros(shape, dtype)  # it cannot be mapped
+    nothing.flags.writeable = False
+    return nothing, notes
+
+
+def _manifest(plan, rows, notes):
+    """Returns all that is known of an array, with a hash over it."""
+    manifest = {**plan, "rows": rows, "bytes": rows * _row_bytes(plan), "notes": notes}
+    return manifest | {"sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()}
+
+
+def _row_bytes(plan):
+    return math.prod(plan["shape"][1:]) * np.dtype(plan["dtype"]).itemsize
+
+
+def _build_array(directory, plan, items):
+    """Writes array.bin, then manifest.json. Call it while holding `directory`."""
+    (directory / "manifest.json").unlink(missing_ok=True)
+    remove_leftovers(directory)
+    dtype, (most, *row), count, notes = np.dtype(plan["dtype"]), plan["shape"], 0, []
+    with durable(directory / "array.bin") as file:
+        _reserve(file, most * _row_bytes(plan))
+        for rows, note in items():
+            count += len(rows)
+            if rows.dtype != dtype or rows.shape[1:] != tuple(row) or count > most:
+                raise ValueError(f"rows {rows.dtype} {list(rows.shape)} do not fit {dtype} {plan['shape']}")
+            file.write(np.ascontiguousarray(rows).data)
+            notes.append(note)
+        file.truncate(count * _row_bytes(plan))
+    write_text(directory / "manifest.json", json.dumps(_manifest(plan, count, notes)))
+    sync_directory(directory.parent)
+
+
+def _reserve(file, size):
+    """Takes the space from the disk now, where it can still be refused: later it would kill the process by SIGBUS."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        directory = Path(file.name).parent
+        free = shutil.disk_usage(directory).free
+        message = f"{directory} needs {size / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free ({error.strerror})"
+        raise OSError(error.errno, f"{message}: make room, or choose another cache") from None

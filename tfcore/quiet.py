@@ -1,4 +1,4 @@
-"""TensorFlow as `tf`, imported without what it says while it starts, and without Keras, scikit-learn and SciPy.
+"""TensorFlow as `tf`, imported without what it says while it starts, and without Keras, h5py, scikit-learn and SciPy.
 
     from tfcore.quiet import tf
 
@@ -57,7 +57,7 @@ if "tensorflow" in sys.modules:
     import tensorflow as tf
 else:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _without_chatter(), _without("keras", "scipy"):
+    with _without_chatter(), _without("keras", "scipy", "h5py"):
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # says more

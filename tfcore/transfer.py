@@ -4,14 +4,12 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 
 from tfcore import build, checkpoint, files, run, run_dir, training, tree
 from tfcore.data import augment, datasets
-from tfcore.data.cache import alone, reserve
 from tfcore.data.download import download
 from tfcore.init import fold_in
 from tfcore.models import inception_v3, transfer
@@ -88,30 +86,18 @@ def compute_features(recipe, weights, stats, images, *, cache=None, trunk=None):
       cache: the directory to keep them in, under a hash of trunk, reading and pictures; None keeps nothing.
       trunk: what `frozen_trunk` returned for these, to trace it once for several calls.
     """
-    path = Path(cache) / f"{_features_key(recipe, weights, stats, images)}.npy" if cache else None
-    if path is None or not path.exists():
-        trunk = trunk or frozen_trunk(recipe, weights, stats)
-        if path is None:
-            return trunk(images)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with alone(path.parent):  # a second process waits here, then finds them
-            files.remove_leftovers(path.parent)
-            if not path.exists():
-                with files.durable(path) as file:
-                    _write_features(file, trunk, images)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    if not cache:
+        return (trunk or frozen_trunk(recipe, weights, stats))(images)
+    config = recipe.model
+    shape = (len(images), *transfer.trunk_of(config).feature_shape(config.trunk))
+    directory = Path(cache) / _features_key(recipe, weights, stats, images)
 
+    def parts():  # so that memory stays flat
+        features = trunk or frozen_trunk(recipe, weights, stats)
+        for start in range(0, len(images), 500):
+            yield features(images[start : start + 500]), None
 
-def _write_features(file, trunk, images):
-    """Writes a .npy file part by part, so that memory stays flat."""
-    for start in range(0, len(images), 500):
-        features = trunk(images[start : start + 500])
-        if start == 0:
-            shape = (len(images), *features.shape[1:])
-            header = {"descr": features.dtype.str, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(file, header)
-            reserve(file, file.tell() + math.prod(shape) * features.itemsize, "the features")
-        file.write(features.data)
+    return files.cached_array(directory, np.float32, shape, "features", parts)[0]
 
 
 def _features_key(recipe, weights, stats, images):

@@ -12,9 +12,10 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-from tfcore.data import datasets
-from tfcore.data.datasets import DIGIT_CLASSES, FASHION_CLASSES, Arrays, find_files, load, split
+from tfcore.data import datasets, sources
+from tfcore.data.datasets import Arrays, find_files, first_at_hand, load, split
 from tfcore.data.order import Rows
+from tfcore.data.sources import DIGIT_CLASSES, FASHION_CLASSES
 
 COUNTS = {"train": 60, "t10k": 20}
 
@@ -50,7 +51,7 @@ def offline(monkeypatch, tmp_path, request):
         asked.append((url, options))
         raise OSError(f"cannot download {url}: no network")
 
-    monkeypatch.setattr(datasets, "download", refuse)
+    monkeypatch.setattr(sources, "download", refuse)
     return asked
 
 
@@ -118,9 +119,10 @@ def test_validation_is_at_most_a_sixth(tmp_path, validation, wanted):
     assert_holds(splits, arrays)
 
 
-def test_a_negative_validation_is_refused():
-    with pytest.raises(ValueError, match="validation=-1"):
-        load("digits", validation=-1)
+@pytest.mark.parametrize("option", ["validation", "train_examples"])
+def test_negative_numbers_are_refused(option):
+    with pytest.raises(ValueError, match=f"^{option}=-1 must not be negative"):
+        load("digits", **{option: -1})
 
 
 def test_split_keeps_the_pairs_and_the_order():
@@ -164,11 +166,21 @@ def test_the_variable_comes_before_the_cache_and_the_argument_before_both(tmp_pa
     assert_holds(load("mnist", write(tmp_path / "argument", small_set(3))), small_set(3))
 
 
+def test_no_home_directory_is_one_sentence(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(sources.Path, "home", nowhere)
+    with pytest.raises(OSError, match="no home directory for the cache: set XDG_CACHE_HOME"):
+        load("mnist")
+
+
 @pytest.mark.parametrize("missing", small_set(0))
 def test_a_missing_file_is_named_and_not_downloaded(tmp_path, offline, missing):
     write(tmp_path, small_set(0))
     (tmp_path / f"{missing}.gz").unlink()
-    with pytest.raises(FileNotFoundError, match=rf"^no {missing}\.gz in {tmp_path}/mnist: .*--data_dir") as caught:
+    with pytest.raises(FileNotFoundError, match=rf"^no {missing}\.gz in {tmp_path}/mnist: .*data_dir=") as caught:
         load("mnist", tmp_path)
     assert "\n" not in str(caught.value) and offline == []
 
@@ -183,39 +195,66 @@ def test_a_set_asked_for_by_name_is_never_replaced(tmp_path, monkeypatch, name):
         load(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["cifar10", "", "MNIST"])
+@pytest.mark.parametrize("name", ["cifar10", "", "MNIST", "auto"])
 def test_an_unknown_name_is_refused(name):
-    with pytest.raises(ValueError, match=f"--dataset={name} is not one of auto, mnist"):
+    with pytest.raises(ValueError, match=f"^dataset={name} is not one of mnist, fashion_mnist"):
         load(name)
 
 
-@pytest.mark.parametrize("place", ["flat", "variable", "cache"])
-def test_auto_takes_mnist_when_it_is_there(tmp_path, monkeypatch, offline, place):
+# The first set at hand
+
+PHOTOS = ("cats_vs_dogs", "fashion_mnist", "digits")
+
+
+@pytest.mark.parametrize("place", ["argument", "variable", "cache"])
+def test_the_first_set_at_hand_is_that_on_disk(tmp_path, monkeypatch, offline, place):
     if place == "variable":
         monkeypatch.setenv("TFCORE_DATA_DIR", str(tmp_path))
     root = tmp_path / "cache" / "tfcore" if place == "cache" else tmp_path
-    write(root if place == "flat" else root / "mnist", small_set(0))
-    splits = load("auto", tmp_path if place in ("flat") else None)
-    assert splits.name == "mnist" and offline == []
-    assert_holds(splits, small_set(0))
+    data_dir, where = (tmp_path, f"in {tmp_path}") if place == "argument" else (None, "on disk")
+    write(root / "fashion_mnist", small_set(0))
+    assert first_at_hand(("fashion_mnist", "digits"), data_dir) == ("fashion_mnist", f"fashion_mnist is {where}")
+    why = f"cats_vs_dogs is not {where}; fashion_mnist is"
+    assert first_at_hand(PHOTOS, data_dir) == ("fashion_mnist", why)
+    write_pictures(root / "cats_vs_dogs" / "PetImages")
+    assert first_at_hand(PHOTOS, data_dir) == ("cats_vs_dogs", f"the photographs are {where}")
+    assert offline == []
 
 
-def test_auto_takes_digits_when_mnist_is_nowhere(tmp_path, offline):
-    assert load("auto").name == "digits"
-    assert len(offline) == 1  # one question, and no more than seconds for it
-    assert offline[0][1]["deadline"] <= 20 and offline[0][1]["attempts"] == 1
-    assert load("auto", tmp_path).name == "digits"
-    assert len(offline) == 1
+def test_what_is_nowhere_is_looked_for_once_and_for_seconds(tmp_path, offline):
+    why = "neither cats_vs_dogs nor fashion_mnist is on disk or quickly fetched; digits comes with scikit-learn"
+    assert first_at_hand(PHOTOS) == ("digits", why)
+    ((address, options),) = offline  # never the photographs
+    assert "fashion" in address and options["deadline"] <= 20 and options["attempts"] == 1
+    why = "mnist is neither on disk nor quickly fetched; digits comes with scikit-learn"
+    assert first_at_hand(("mnist", "digits")) == ("digits", why)
+    offline.clear()
+    why = f"neither cats_vs_dogs nor fashion_mnist is in {tmp_path}; digits comes with scikit-learn"
+    assert first_at_hand(PHOTOS, tmp_path) == ("digits", why)
+    assert first_at_hand(("digits", "mnist")) == ("digits", "digits comes with scikit-learn")
+    assert offline == []
 
 
-def test_auto_does_not_hide_damaged_files(tmp_path):
+def test_nothing_at_hand_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^none of cats_vs_dogs, mnist, folder is on disk or quickly fetched$"):
+        first_at_hand(("cats_vs_dogs", "mnist", "folder"))
+    with pytest.raises(FileNotFoundError, match=r"^cats_vs_dogs is not in "):
+        first_at_hand(("cats_vs_dogs",), tmp_path)
+
+
+def test_a_folder_is_at_hand_when_it_is_named(tmp_path):
+    assert first_at_hand(("folder", "digits"), tmp_path)[0] == "folder"
+    assert first_at_hand(("folder", "digits"))[0] == "digits"
+
+
+def test_damaged_files_are_at_hand_all_the_same(tmp_path):
+    """The set that is meant is not replaced because it is broken: loading it says so."""
     write(tmp_path, small_set(0))
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"damaged")
-    with pytest.raises(ValueError, match=r"t10k-images-idx3-ubyte\.gz: "):
-        load("auto", tmp_path)
+    assert first_at_hand(("mnist", "digits"), tmp_path)[0] == "mnist"
 
 
-def test_auto_takes_mnist_when_it_can_be_fetched(tmp_path, monkeypatch):
+def test_a_set_that_comes_within_seconds_is_at_hand(tmp_path, monkeypatch):
     source, fetched = write(tmp_path / "published", small_set(0)), []
 
     def fetch(url, path, *, sha256, size, deadline, attempts):
@@ -223,10 +262,10 @@ def test_auto_takes_mnist_when_it_can_be_fetched(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((source / url.rsplit("/", 1)[1]).read_bytes())
 
-    monkeypatch.setattr(datasets, "download", fetch)
-    assert_holds(load("auto"), small_set(0))
+    monkeypatch.setattr(sources, "download", fetch)
+    assert first_at_hand(("cats_vs_dogs", "mnist")) == ("mnist", "cats_vs_dogs is not on disk; mnist was fetched")
     assert_holds(load("mnist"), small_set(0))
-    files = datasets.SOURCES["mnist"][2]
+    files = sources.SOURCES["mnist"][2]
     address = "https://storage.googleapis.com/cvdf-datasets/mnist/"
     assert fetched == [(f"{address}{name}.gz", *about) for name, about in files.items()]
     assert {path.parent for path in find_files("mnist").values()} == {tmp_path / "cache" / "tfcore" / "mnist"}
@@ -234,8 +273,8 @@ def test_auto_takes_mnist_when_it_can_be_fetched(tmp_path, monkeypatch):
 
 def test_the_deadline_is_for_the_four_files_together(monkeypatch):
     now, given = itertools.count(0.0, 0.5), []
-    monkeypatch.setattr(datasets.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(datasets, "download", lambda url, path, *, deadline, **_: given.append(deadline))
+    monkeypatch.setattr(sources.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(sources, "download", lambda url, path, *, deadline, **_: given.append(deadline))
     find_files("mnist", deadline=20.0)
     assert given == [19.5, 19.0, 18.5, 18.0]
 
@@ -273,6 +312,13 @@ def test_an_empty_set_is_refused(tmp_path):
     write(tmp_path, {name: array[:0] for name, array in small_set(0).items()})
     with pytest.raises(ValueError, match="N at least 1"):
         load("mnist", tmp_path)
+
+
+def test_a_set_too_small_to_hold_some_out_is_refused(tmp_path):
+    write(tmp_path, {name: array[:5] for name, array in small_set(0).items()})
+    with pytest.raises(ValueError, match=r"^validation: there are no images"):
+        load("mnist", tmp_path)
+    assert len(load("mnist", tmp_path, validation=0).train.labels) == 5
 
 
 def test_one_set_in_the_place_of_another_is_refused(tmp_path, monkeypatch):
@@ -361,7 +407,7 @@ def test_cats_are_class_one(tmp_path, monkeypatch):
 def test_pictures_that_are_nowhere_are_said_to_be_missing(tmp_path):
     with pytest.raises(OSError, match=r"no PetImages or PetImages\.zip"):
         load("cats_vs_dogs", tmp_path)
-    with pytest.raises(ValueError, match="--dataset=folder wants --data_dir"):
+    with pytest.raises(ValueError, match="dataset=folder wants data_dir="):
         load("folder")
 
 
@@ -374,7 +420,7 @@ def test_a_folder_stays_on_the_disk_and_tells_what_it_was_made_of(tmp_path):
         assert type(part.labels) is np.ndarray and part.labels.dtype == np.int32
     assert splits.source.bad == [("Cat/99.png", "0 bytes")]
     assert splits.source.survey.counts == {"Cat": 15, "Dog": 13} and splits.source.survey.sizes == {(12, 10): 27}
-    (kept,) = (tmp_path / "cache" / "tfcore" / "pictures").glob("5x6-*/images.u8")
+    (kept,) = (tmp_path / "cache" / "tfcore" / "pictures").glob("5x6-*/*/array.bin")
     kept.write_bytes(bytes([7]) * kept.stat().st_size)  # the rows are a map of this file
     assert all((part.images[:] == 7).all() for part in splits[:3])
 
@@ -399,7 +445,7 @@ def test_too_many_unusable_pictures_are_refused(tmp_path):
     for i in range(3):
         (folder / "Cat" / f"bad{i}.png").write_bytes(b"")
     assert len(load("folder", folder, image_size=(5, 6), max_bad_fraction=0.1).source.bad) == 3
-    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, --max_bad_fraction=0\.09 allows 2: Cat/bad0"):
+    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, max_bad_fraction=0\.09 allows 2: Cat/bad0"):
         load("folder", folder, image_size=(5, 6), max_bad_fraction=0.09)
 
 
@@ -452,7 +498,7 @@ def test_cats_vs_dogs_that_is_nowhere_is_downloaded_into_the_cache(tmp_path, off
     with pytest.raises(OSError, match=f"cannot download https://download.microsoft.com/.*{PUBLISHED}"):
         load("cats_vs_dogs")
     ((address, options),) = offline
-    assert (options["size"], options["sha256"]) == datasets.CATS_VS_DOGS[1:] and address.startswith("https://")
+    assert (options["size"], options["sha256"]) == sources.CATS_VS_DOGS[1:] and address.startswith("https://")
 
 
 def test_in_a_folder_of_ones_own_the_classes_are_in_the_order_of_their_names(tmp_path):

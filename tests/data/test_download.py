@@ -1,9 +1,9 @@
 """Downloads from a server on this machine that does everything wrong that a server can do."""
 
 import contextlib
-import fcntl
 import hashlib
 import http.server
+import os
 import pathlib
 import re
 import signal
@@ -16,6 +16,7 @@ import pytest
 
 from tfcore.data import download as module
 from tfcore.data.download import download
+from tfcore.files import locked
 
 BODY = np.random.default_rng(1).bytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -84,7 +85,7 @@ def fails(server, path, message, **options):
         fetch(server, path, **options)
     assert re.match(r"cannot download \w+:/", str(caught.value)) and "\n" not in str(caught.value)
     assert not path.exists()
-    assert {p.name for p in path.parent.iterdir()} <= {path.name + ".part"}
+    assert {p.name for p in path.parent.iterdir()} <= {path.name + ".part", ".lock"}
 
 
 def whole(handler):
@@ -167,12 +168,18 @@ def body(content, **headers):
     return answer
 
 
+def test_a_log_is_told_how_much_came_and_how_fast(serve, tmp_path, capsys):
+    fetch(serve(whole), tmp_path / "f")
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"file\.gz: 0\.3 MB in \d+\.\d s, [\d.,]+ a second\n", out) and err == ""
+
+
 @pytest.mark.parametrize("answer", [whole, chunked, body(BODY)], ids=["length", "chunked", "no_length"])
 def test_a_good_file_arrives(tmp_path, serve, answer):
     path = tmp_path / "new" / "folder" / "file.gz"
     fetch(serve(answer), path)
     assert path.read_bytes() == BODY
-    assert [p.name for p in path.parent.iterdir()] == ["file.gz"]
+    assert {p.name for p in path.parent.iterdir()} == {"file.gz", ".lock"}
 
 
 def test_a_file_that_is_there_is_not_fetched(tmp_path, serve):
@@ -339,16 +346,16 @@ def test_no_time_left_is_a_failure_too(tmp_path, serve):
 
 
 CHILD = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("download", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-module.download(sys.argv[2], sys.argv[3], sha256=sys.argv[4], size=int(sys.argv[5]))
+import pathlib, sys, types
+package = sys.modules["tfcore.data"] = types.ModuleType("tfcore.data")  # without TensorFlow: it starts at once
+package.__path__ = [str(pathlib.Path(sys.argv[1]).parent)]
+from tfcore.data.download import download
+download(sys.argv[2], sys.argv[3], sha256=sys.argv[4], size=int(sys.argv[5]))
 """
 
 
 def start_process(server, path):
-    """Downloads in another process, which knows this one module only: it starts at once."""
+    """Downloads in another process."""
     args = [module.__file__, server.url, path, SHA256, len(BODY)]
     return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, args)], stderr=subprocess.PIPE)
 
@@ -360,7 +367,7 @@ def test_a_killed_process_leaves_nothing_and_the_next_succeeds(tmp_path, serve):
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert {p.name for p in tmp_path.iterdir()} == {"file.gz.part"}
+    assert {p.name for p in tmp_path.iterdir()} == {"file.gz.part", ".lock"}
     fetch(serve(resuming), path, attempts=9)
     assert path.read_bytes() == BODY
 
@@ -383,9 +390,8 @@ def test_of_two_processes_one_downloads(tmp_path, serve):
 
 def test_waiting_for_another_process_ends_at_the_deadline(tmp_path, serve):
     server = serve(whole)
-    with open(tmp_path / "file.gz.part", "ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        fails(server, tmp_path / "file.gz", "another process", deadline=0.1)
+    with locked(tmp_path):
+        fails(server, tmp_path / "file.gz", f"is in use by process {os.getpid()}", deadline=0.1)
     assert server.ranges == []
 
 

@@ -85,7 +85,7 @@ def test_other_examples_are_left_out_in_each_epoch():
 
 @pytest.mark.parametrize(("n", "batch_size"), [(10, 11), (10, 0), (10, -1), (0, 1)])
 def test_a_batch_that_does_not_fill_is_refused(n, batch_size):
-    with pytest.raises(ValueError, match=f"--batch_size={batch_size} .* {n} training examples"):
+    with pytest.raises(ValueError, match=f"batch_size={batch_size} .* {n} training examples"):
         batch_indices(0, 0, n, batch_size)
 
 

@@ -263,9 +263,13 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000)
     assert len(lines) == 4 and all("more than" in line for line in lines[:3]) and lines[3] == "True", out.stderr
 
 
-def test_stored_size_needs_only_the_header():
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_examine_tells_the_size_also_of_a_picture_that_is_cut():
     for kind in ("JPEG", "PNG", "GIF", "BMP"):
         data = encoded(Image.fromarray(photo()), kind)
-        assert pictures.stored_size(data[:900]) == (64, 48)
-    with pytest.raises(ValueError, match="0 bytes"):
-        pictures.stored_size(b"")
+        size, image = pictures.examine(data, (6, 8), "stretch", 3)
+        np.testing.assert_array_equal(image, pictures.decode(data, (6, 8)))
+        cut = pictures.examine(data[: max(900, len(data) // 2)], (6, 8), "stretch", 3)
+        assert size == cut[0] == (64, 48) and cut[1].startswith("cut or damaged")
+    assert pictures.examine(b"", (6, 8), "stretch", 3) == (None, "0 bytes")
+    assert pictures.examine(huge_png(), (6, 8), "stretch", 3)[0] is None

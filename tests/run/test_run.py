@@ -167,7 +167,7 @@ def test_a_sigmoid_wants_two_classes(tmp_path, monkeypatch):
 
 
 def test_a_batch_larger_than_the_set_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--batch_size=1000"):
+    with pytest.raises(ValueError, match="batch_size=1000"):
         train(dataclasses.replace(MLP, batch_size=1000), tmp_path)
 
 
@@ -311,13 +311,13 @@ def test_the_names_that_recipes_allow_are_those_that_exist():
 
 def test_clean_with_settings_that_do_not_fit_erases_nothing(tmp_path):
     result = train(MLP, tmp_path)
-    with pytest.raises(ValueError, match="--batch_size=1000"):
+    with pytest.raises(ValueError, match="batch_size=1000"):
         train(dataclasses.replace(MLP, batch_size=1000), tmp_path, clean=True)
     assert train(MLP, tmp_path) == result
 
 
 def test_settings_that_do_not_fit_leave_the_directory_free(tmp_path):
-    with pytest.raises(ValueError, match="--batch_size=1000"):
+    with pytest.raises(ValueError, match="batch_size=1000"):
         train(dataclasses.replace(MLP, batch_size=1000), tmp_path)
     assert train(MLP, tmp_path).epochs == MLP.epochs
 

@@ -193,9 +193,7 @@ def test_no_picture_of_augmentation_without_any(tmp_path):
 
 def test_too_many_bad_pictures_end_the_run_before_training(folder, tmp_path):
     recipe = dataclasses.replace(RECIPE, max_bad_fraction=0.05)
-    with pytest.raises(
-        ValueError, match=r"4 of 44 pictures are unusable, --max_bad_fraction=0\.05 allows 2: dark/bad1"
-    ):
+    with pytest.raises(ValueError, match=r"4 of 44 pictures are unusable, max_bad_fraction=0\.05 allows 2: dark/bad1"):
         run.train(recipe, tmp_path / "run", data_dir=folder)
     assert not {path.name for path in (tmp_path / "run").iterdir()} & {"config.json", "checkpoints", "train"}
     run.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)  # nothing is in its way

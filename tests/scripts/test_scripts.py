@@ -101,6 +101,7 @@ def test_the_same_command_again_says_that_the_run_is_complete(digits_run):
         ("train_cnn.py", ["--filters=1,2,3", "--dataset=digits"], 2, "2 convolutions"),
         pytest.param("train_cnn.py", ["--hidden=12,x"], 2, "--hidden=12,x", marks=pytest.mark.slow),
         ("train_mlp.py", ["--dataset=mnist", "--data_dir=/nonexistent"], 1, "/nonexistent/mnist"),
+        ("train_mlp.py", ["--dataset=digits", "--batch_size=5000"], 1, ": --batch_size=5000 must be between 1 and"),
         ("evaluate.py", ["--run=nowhere"], 1, "--run=nowhere"),
         ("predict.py", ["--run=nowhere"], 2, "pictures"),
     ],
@@ -208,6 +209,21 @@ def script(monkeypatch):
         sys.modules.pop(name, None)
         if module:
             sys.modules[name] = module
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("batch_size=1000 must be at most 48", "--batch_size=1000 must be at most 48"),
+        ("view_flip=True needs clean=False", "--view_flip needs --noclean"),
+        ("put it there, or leave data_dir=... out", "put it there, or leave --data_dir=... out"),
+        ("--epochs=0, (--filters=64?)", "--epochs=0, (--filters=64?)"),
+        ("colour=red in /data/seed=3/x?epochs=1", "colour=red in /data/seed=3/x?epochs=1"),
+    ],
+)
+def test_a_library_error_is_told_in_flags(script, message, wanted):
+    script("train_cnn")
+    assert importlib.import_module("_command")._as_flags(message) == wanted
 
 
 def chosen(script, monkeypatch, *arguments):
@@ -353,11 +369,11 @@ def test_how_many_pictures_may_be_bad_is_the_run_s_or_the_flag_s(script, tmp_pat
         (folder / "Cat" / f"bad{i}.png").write_bytes(b"")
     lenient = dataclasses.replace(PICTURES, max_bad_fraction=0.5)
     assert len(evaluated(script, f"--data_dir={folder}", recipe=lenient, facts=facts)[0].labels) == 27
-    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, --max_bad_fraction=0\.05 allows 1"):
+    with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, max_bad_fraction=0\.05 allows 1"):
         evaluated(script, f"--data_dir={folder}", facts=facts)
     flag = "--max_bad_fraction=0.1"
     assert len(evaluated(script, f"--data_dir={folder}", flag, facts=facts)[0].labels) == 27
-    with pytest.raises(ValueError, match=r"--max_bad_fraction=0\.0 allows 0"):
+    with pytest.raises(ValueError, match=r"max_bad_fraction=0\.0 allows 0"):
         evaluated(script, f"--data_dir={folder}", "--max_bad_fraction=0", recipe=lenient, facts=facts)
 
 

@@ -1,19 +1,16 @@
 """Downloads that end whole, verified and on time, or leave nothing under the final name."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import queue
-import sys
 import threading
 import time
 import urllib.parse
 from pathlib import Path
 
-from tqdm import tqdm
-
-from tfcore.files import sync_directory
+from tfcore.data.meter import meter
+from tfcore.files import locked, sync_directory
 
 CHUNK = 1 << 16
 MAX_REDIRECTS = 5
@@ -35,34 +32,35 @@ def download(url, path, *, size, sha256=None, md5=None, deadline=1800.0, attempt
     Raises:
       OSError: it could not be had; the message says why and nothing is under `path`.
     """
-    path = Path(path)
-    published = ("sha256", sha256) if sha256 else ("md5", md5)
+    path, published = Path(path), ("sha256", sha256) if sha256 else ("md5", md5)
+    part, ends = path.with_name(path.name + ".part"), time.monotonic() + deadline
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    ends = time.monotonic() + deadline
-    with open(part, "ab", buffering=0) as file:  # unbuffered: the length of the file is what has come
-        try:
-            _lock(file, part, ends)  # a second process waits here, then finds the finished file
-            if path.exists():
-                part.unlink(missing_ok=True)
-                return
-            _fetch_verified(url, file, part, published, size, ends, attempts, connect_timeout)
-            os.fsync(file.fileno())
-            os.replace(part, path)
-            sync_directory(path.parent)
-        except OSError as error:
-            raise OSError(f"cannot download {url}: {_reason(error)}") from None
+    try:
+        with _alone(path.parent, ends):  # a second process waits here, then finds the finished file
+            if not path.exists():
+                with open(part, "ab", buffering=0) as file:  # unbuffered: the length of the file is what has come
+                    _fetch_verified(url, file, part, published, size, ends, attempts, connect_timeout)
+                    os.fsync(file.fileno())
+                os.replace(part, path)
+                sync_directory(path.parent)
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot download {url}: {_reason(error)}") from None
 
 
-def _lock(file, part, ends):
-    """Holds `file` for this process."""
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > ends:
-                raise _Refused(f"another process still holds {part}") from None
-            time.sleep(0.05)
+@contextlib.contextmanager
+def _alone(directory, ends):
+    """Holds `directory`, for which it waits until `ends`."""
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(directory))
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > ends:
+                    raise _Refused(str(error)) from None
+                time.sleep(0.05)
+        yield
 
 
 def _fetch_verified(url, file, part, published, size, ends, attempts, timeout):
@@ -87,8 +85,7 @@ def _fetch(url, file, size, ends, timeout):
     with contextlib.closing(_arrivals(url, have, timeout, ends)) as arrivals:
         response = next(arrivals)
         have = _begin(response, file, have, size)
-        silent = not sys.stderr.isatty()
-        with tqdm(total=size, initial=have, unit="B", unit_scale=True, desc=Path(url).name, disable=silent) as bar:
+        with meter(Path(url).name, size, "MB", done=have, scale=10**6) as advance:
             for chunk in arrivals:
                 have += len(chunk)
                 if have > size:
@@ -96,7 +93,7 @@ def _fetch(url, file, size, ends, timeout):
                     raise _Refused(f"the server sends more than the {size} bytes of the published file")
                 if file.write(chunk) < len(chunk):
                     raise _Refused("the disk is full")
-                bar.update(len(chunk))
+                advance(len(chunk))
     if have < size:
         raise OSError(f"cut after {have} of {size} bytes")
 

@@ -1,47 +1,28 @@
-"""Folders and zips of CLASS/picture.jpg: what is in them, and all their pictures as one uint8 array on disk."""
+"""A folder or zip of CLASS/picture.jpg as one uint8 array on disk: each file is read once, then never again."""
 
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
-import re
-import sys
+import shutil
 import time
 import warnings
-import zlib
 from collections import Counter, deque
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import PIL
-from tqdm import tqdm
 
-from tfcore.data import cache, pictures, zips
-from tfcore.data.zips import ZipPlace
-from tfcore.files import write_text
+from tfcore import files
+from tfcore.data import checksums, pictures
+from tfcore.data.listing import read, scan
+from tfcore.data.meter import meter
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
-MAX_BYTES = 1 << 27  # of one file; the largest picture that pictures.decode accepts needs less, bitmaps aside
 CHUNK = 16  # pictures that a thread decodes at a time
-
-
-class FilePlace(NamedTuple):
-    """A file of its own. stamp: (mtime_ns, ctime_ns, inode), which changes when the content does."""
-
-    path: str
-    stamp: tuple[int, int, int]
-
-
-class Entry(NamedTuple):
-    """One picture: its name as "CLASS/file", its class as a number, its length in bytes, and where it is."""
-
-    name: str
-    label: int
-    size: int
-    place: FilePlace | ZipPlace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,251 +66,117 @@ def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fract
       path, image_size, resize, channels: as in `scan` and `pictures.decode`.
       max_bad_fraction: how many of the pictures may be unusable, 0 to 1; they are left out and listed.
       cache_dir: where the arrays are kept, one directory for each content, size and mode.
-      progress: show a bar; where stderr is no terminal, print one line at the end.
+      progress: show how far it is, as `meter` does.
     Returns: a `Folder`, in the order of `scan`.
     Raises:
       ValueError: as `scan`, or too many pictures are unusable.
       OSError: the disk is too small for the array, or `cache_dir` cannot be written.
     """
     pictures.check_options(image_size, resize, channels)
-    image_size = tuple(int(side) for side in image_size)
+    options = tuple(int(side) for side in image_size), resize, channels
     entries, class_names = scan(path)
-    contents = identify(entries, cache_dir, path)
-    key = cache_key(entries, contents, class_names, image_size, resize, channels)
-    directory = Path(cache_dir) / f"{image_size[0]}x{image_size[1]}-{key[:32]}"
-    names, labels, sizes = [e.name for e in entries], [e.label for e in entries], {}
-
-    def read_all():
-        return _shown(decode_all(entries, image_size, resize, channels, sizes), len(entries), progress)
-
-    images, labels, names, bad = cache.load(directory, names, labels, (*image_size, channels), read_all)
+    index, began = checksums.index_path(cache_dir, path), time.time_ns()
+    known = checksums.known(index, entries)
+    images, notes = _kept(_place(cache_dir, entries, class_names, options), entries, known, options, progress)
+    crcs = [crc for crc, _, _ in notes]
+    if None in known:
+        checksums.remember(index, entries, crcs, began)
+    good = [entry for entry, (_, _, reason) in zip(entries, notes) if not reason]
+    bad = [(entry.name, reason) for entry, (_, _, reason) in zip(entries, notes) if reason]
+    labels = np.array([entry.label for entry in good], np.int32)
     _check_bad(path, labels, class_names, len(entries), bad, max_bad_fraction)
-    found = _kept_survey(directory / "survey.json", entries, sizes)
-    ordered = [[entry.label, crc] for entry, crc in zip(entries, contents)]
-    content, order = (hashlib.sha256(json.dumps(what).encode()).hexdigest() for what in (sorted(contents), ordered))
-    return Folder(images, labels, class_names, names, bad, found, content, order)
+    survey = _survey(entries, [size for _, size, _ in notes])
+    content, order = _hash(sorted(crcs)), _hash([[entry.label, crc] for entry, crc in zip(entries, crcs)])
+    return Folder(images, labels, class_names, [entry.name for entry in good], bad, survey, content, order)
 
 
-def scan(path):
-    """Lists the pictures of a folder CLASS/*.jpg, of the folder that holds it, or of a zip file with either inside.
-
-    Pictures are known by their suffix. Hidden files, other files, and folders without pictures are passed over.
-
-    Returns: [Entry], by class, then in natural order (2.jpg before 10.jpg), and the class names, sorted.
-    Raises:
-      ValueError: there is no such path, there are fewer than two classes, or the zip file is not to be trusted.
-    """
-    path = Path(path)
-    if path.is_dir():
-        files = _list_folder(path)
-    elif path.is_file():
-        files = [file for file in zips.members(path) if _is_picture(file[0])]
-    else:
-        raise ValueError(f"{path}: no such folder or zip file")
-    level = _class_level(path, files)
-    chosen = ((name.split("/")[level - 1 :], size, place) for name, size, place in files if name.count("/") == level)
-    chosen = sorted(chosen, key=lambda item: (item[0][0], natural_key(item[0][1])))
-    class_names = tuple(sorted({parts[0] for parts, _, _ in chosen}))
-    if len(class_names) < 2:
-        raise ValueError(f"{path}: all pictures are in one class, {class_names[0]}; there must be two folders or more")
-    number = {name: i for i, name in enumerate(class_names)}
-    return [Entry("/".join(parts), number[parts[0]], size, place) for parts, size, place in chosen], class_names
-
-
-def natural_key(name):
-    """Returns what to sort by so that numbers inside names count as numbers: "2.jpg" before "10.jpg"."""
-    return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split("([0-9]+)", name))], name
-
-
-def _class_level(path, files):
-    """Returns the depth of the class folders, 1 for CLASS/file: the least at which there are any."""
-    depths = [name.count("/") for name, _, _ in files if "/" in name]
-    if not depths:
-        found = f"{len(files)} pictures outside of any" if files else "no picture"
-        raise ValueError(f"{path}: expected class folders with pictures ({', '.join(SUFFIXES)}), found {found}")
-    level = min(depths)
-    roots = sorted({name.rsplit("/", 2)[0] for name, _, _ in files if name.count("/") == level > 1})
-    if len(roots) > 1:
-        raise ValueError(f"{path}: holds several sets of classes ({', '.join(roots[:4])}): name one of them")
-    return level
-
-
-def _is_picture(name):
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-    return name.lower().endswith(SUFFIXES) and not hidden
-
-
-def _list_folder(path):
-    """Returns (name, size, FilePlace) of the pictures in the folders of `path`, else in the folders of those."""
-    files = list(_walk(path, "", 1))
-    if not any("/" in name for name, _, _ in files):
-        files = list(_walk(path, "", 2))
-    return files
-
-
-def _walk(folder, prefix, depth):
-    with os.scandir(folder) as found:
-        for item in found:
-            if item.name.startswith("."):
-                continue
-            if item.is_dir():
-                if depth:
-                    yield from _walk(item.path, f"{prefix}{item.name}/", depth - 1)
-            elif _is_picture(item.name) and item.is_file():
-                status = item.stat()
-                stamp = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-                yield prefix + item.name, status.st_size, FilePlace(item.path, stamp)
-
-
-def read(entry, *, most=None):
-    """Returns the bytes of one picture, whole and verified, or unverified its first `most`.
-
-    Raises:
-      ValueError: with a short reason: cut, damaged, or longer than announced or allowed.
-      OSError: the file cannot be read.
-    """
-    if entry.size > MAX_BYTES:
-        raise ValueError(f"{entry.size:,} bytes are more than the {MAX_BYTES:,} allowed")
-    want = entry.size if most is None else min(most, entry.size)
-    with open(entry.place.path, "rb", buffering=0) as file:
-        if isinstance(entry.place, ZipPlace):
-            data = zips.read(file.fileno(), entry.place, want)
-        else:
-            data = os.pread(file.fileno(), want + 1, 0)
-    if most is not None:
-        return data[:want]
-    if len(data) != want:
-        raise ValueError(f"{'more' if len(data) > want else f'only {len(data):,}'} of the {want:,} bytes announced")
-    if isinstance(entry.place, ZipPlace) and zlib.crc32(data) != entry.place.crc:
-        raise ValueError("damaged: its bytes do not have the checksum in the zip file")
-    return data
-
-
-def survey(entries, known=None):
-    """Counts classes, bytes and picture sizes; sizes are as stored, before EXIF rotation.
-
-    known: {name: (width, height)} of pictures whose size need not be read from their headers once more.
-    """
-    known, sizes, unreadable = known or {}, Counter(), 0
-    for entry in entries:
-        try:
-            sizes[known.get(entry.name) or _stored_size(entry)] += 1
-        except (ValueError, OSError):
-            unreadable += 1
-    counts = Counter(e.name.split("/")[0] for e in entries)
-    return Survey(dict(counts), sum(e.size for e in entries), dict(sizes.most_common()), unreadable)
-
-
-def _kept_survey(path, entries, known):
-    """Returns the survey of `entries` from `path`; makes it, and leaves it there, where it is missing."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(path.read_bytes())
-        return Survey(**{**kept, "sizes": {(width, height): count for width, height, count in kept["sizes"]}})
-    found = survey(entries, known)
-    sizes = [[*size, count] for size, count in found.sizes.items()]
-    with contextlib.suppress(OSError):  # without it the next start is only slower
-        write_text(path, json.dumps({**dataclasses.asdict(found), "sizes": sizes}))
-    return found
-
-
-def _stored_size(entry):
-    try:
-        return pictures.stored_size(read(entry, most=1 << 15))
-    except ValueError:
-        return pictures.stored_size(read(entry))  # long metadata come before the size
-
-
-def identify(entries, cache_dir, path):
-    """Returns the CRC-32 of each entry's bytes, a list.
-
-    A zip file holds them. Of files they are computed, and remembered under `cache_dir` for as long as length, times
-    and inode stay. They tell changed pictures from unchanged ones, not from forged ones.
-    """
-    if all(isinstance(e.place, ZipPlace) for e in entries):
-        return [e.place.crc for e in entries]
-    index = Path(cache_dir) / f"index-{hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:32]}.json"
-    known = cache.read_index(index)
-    stamps = [[e.size, *e.place.stamp] for e in entries]
-    fresh = [e for e, stamp in zip(entries, stamps) if known.get(e.name, [None])[:-1] != stamp]
-    now = time.time_ns()
-    with concurrent.futures.ThreadPoolExecutor(_threads()) as pool:
-        computed = dict(zip((e.name for e in fresh), pool.map(_crc, fresh)))
-    crcs = [computed[e.name] if e.name in computed else known[e.name][-1] for e in entries]
-    if fresh:
-        # What changed within the last seconds may change again without its times showing it: not remembered.
-        records = {e.name: [*stamp, crc] for e, stamp, crc in zip(entries, stamps, crcs) if crc >= 0}
-        cache.write_index(index, {k: r for k, r in records.items() if max(r[1:3]) < now - 2 * 10**9})
-    return crcs
-
-
-def _crc(entry):
-    """Returns the CRC-32 of a file; of what cannot be read, -1: it will be listed as bad."""
-    try:
-        return zlib.crc32(read(entry))
-    except (ValueError, OSError):
-        return -1
-
-
-def cache_key(entries, contents, class_names, image_size, resize, channels):
-    """Returns a sha256 of all that the array depends on: names, contents, classes, size, mode, and the decoder."""
-    what = [cache.FORMAT, PIL.__version__, list(image_size), resize, channels, class_names]
-    what += [[e.name, e.size, crc] for e, crc in zip(entries, contents)]
+def _hash(what):
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def decode_all(entries, image_size, resize, channels, sizes=None):
-    """Yields of each entry, in order, its array [H, W, C] or the reason why there is none; decodes in threads.
+def _place(cache_dir, entries, class_names, options):
+    """Returns the directory for pictures of these names and lengths; each content has one of its own inside."""
+    (height, width), *_ = options
+    what = [PIL.__version__, options, class_names, [[entry.name, entry.size] for entry in entries]]
+    return Path(cache_dir) / f"{height}x{width}-{_hash(what)[:32]}"
 
-    sizes: a dictionary to put {name: (width, height)} into, as stored.
+
+def _kept(place, entries, crcs, options, progress):
+    """Returns images [N, H, W, C] and of each entry its note, as `_examine` makes them: from `place`, or made now.
+
+    crcs: of each entry, None where it is not known. A file is read to learn it only where that may save decoding all.
     """
-    sizes = {} if sizes is None else sizes
+    size, _, channels = options
+    facts = [[entry.name, entry.label] for entry in entries]
+    items = functools.partial(_examined, entries, options, progress)
 
-    def decode_some(some):
-        return [_decode_one(entry, image_size, resize, channels, sizes) for entry in some]
+    def array(directory):
+        return files.cached_array(directory, np.uint8, (len(entries), *size, channels), facts, items)
 
-    threads, pending = _threads(), deque()
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    def home(crcs):
+        return place / _hash(crcs)[:32]
+
+    if None not in crcs and home(crcs).exists():
+        return array(home(crcs))
+    place.mkdir(parents=True, exist_ok=True)
+    with files.locked(place, wait=True):  # a second process waits here, then finds them
+        if any(place.glob("*/manifest.json")):
+            crcs = checksums.completed(entries, crcs)
+            if home(crcs).exists():
+                return array(home(crcs))
+        shutil.rmtree(place / "new", ignore_errors=True)  # what a killed process left
+        _, notes = array(place / "new")
+        directory = home([crc for crc, _, _ in notes])
+        shutil.rmtree(directory, ignore_errors=True)
+        (place / "new").rename(directory)
+        files.sync_directory(place)
+        return array(directory)
+
+
+def _examined(entries, options, progress):
+    """Yields (rows, note) of each entry, in order, as `_examine` makes them; reads and decodes in threads."""
+    threads, pending = len(os.sched_getaffinity(0)), deque()
+    chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
+    shown = meter("decoding", len(entries), "pictures") if progress else contextlib.nullcontext(lambda _: None)
+    with shown as advance, warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        warnings.simplefilter("ignore")  # Pillow's, about single pictures
         try:
-            for start in range(0, len(entries), CHUNK):
-                if len(pending) > 2 * threads:  # the rest waits: memory stays flat
-                    yield from pending.popleft().result()
-                pending.append(pool.submit(decode_some, entries[start : start + CHUNK]))
-            while pending:
-                yield from pending.popleft().result()
+            while chunks or pending:
+                while chunks and len(pending) <= 2 * threads:  # the rest waits: memory stays flat
+                    pending.append(pool.submit(lambda some: [_examine(e, *options) for e in some], chunks.pop(0)))
+                found = pending.popleft().result()
+                yield from found
+                advance(len(found))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decode_one(entry, image_size, resize, channels, sizes):
+def _examine(entry, image_size, resize, channels):
+    """Reads one file. Returns rows, [1, H, W, C] uint8 or [0, H, W, C], and the note: its CRC-32, its size
+    (width, height) as stored or None, and the reason why it is unusable or None."""
+    nothing = np.zeros((0, *image_size, channels), np.uint8)
     try:
-        image, sizes[entry.name] = pictures.decode_sized(read(entry), image_size, resize, channels)
-        return image
-    except ValueError as error:
-        return str(error)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        data = read(entry)
+    except (ValueError, OSError) as error:
+        reason = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+        return nothing, (checksums.checksum(entry), None, reason)
+    crc = checksums.checksum(entry, data)
+    size, image = pictures.examine(data, image_size, resize, channels)
+    return (nothing, (crc, size, image)) if isinstance(image, str) else (image[np.newaxis], (crc, size, None))
 
 
-def _threads():
-    return len(os.sched_getaffinity(0))
-
-
-def _shown(items, count, progress):
-    """Passes `items` on, with a progress bar or a last line; hides Pillow's warnings about single pictures."""
-    began, bar = time.monotonic(), progress and sys.stderr.isatty()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield from tqdm(items, total=count, unit=" pictures", desc="decoding", disable=not bar)
-    seconds = time.monotonic() - began
-    if progress and not bar:
-        print(f"decoded {count:,} pictures in {seconds:.1f} s, {count / seconds:,.0f} a second", flush=True)
+def _survey(entries, sizes):
+    """Returns the `Survey`. sizes: of each entry, [width, height] or None."""
+    counts = Counter(entry.name.split("/")[0] for entry in entries)
+    common = dict(Counter(tuple(size) for size in sizes if size).most_common())
+    return Survey(dict(counts), sum(entry.size for entry in entries), common, sizes.count(None))
 
 
 def _check_bad(path, labels, class_names, count, bad, max_bad_fraction):
     """Raises ValueError when too many pictures are unusable, or all of one class."""
     first = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
     if len(bad) > max_bad_fraction * count:
-        allowed = f"--max_bad_fraction={max_bad_fraction} allows {int(max_bad_fraction * count)}"
+        allowed = f"max_bad_fraction={max_bad_fraction} allows {int(max_bad_fraction * count)}"
         raise ValueError(f"{path}: {len(bad)} of {count} pictures are unusable, {allowed}: {first}")
     for label, found in enumerate(np.bincount(labels, minlength=len(class_names))):
         if not found:

@@ -53,7 +53,7 @@ def batch_indices(seed, epoch, n, batch_size):
       ValueError: n examples do not fill one batch.
     """
     if not 1 <= batch_size <= n:
-        raise ValueError(f"--batch_size={batch_size} must be between 1 and the {n} training examples")
+        raise ValueError(f"batch_size={batch_size} must be between 1 and the {n} training examples")
     steps = n // batch_size
     return epoch_order(seed, epoch, n)[: steps * batch_size].reshape(steps, batch_size)
 

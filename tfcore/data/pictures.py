@@ -7,6 +7,7 @@ import threading
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 RESIZES = ("stretch", "crop", "pad")
 MAX_PIXELS = 1 << 26
@@ -44,17 +45,27 @@ def decode(data, image_size, *, resize="stretch", channels=3):
     Raises:
       ValueError: with a short reason: empty, not a picture, cut, damaged, or more than MAX_PIXELS by its header.
     """
-    return decode_sized(data, image_size, resize, channels)[0]
+    _, image = examine(data, image_size, resize, channels)
+    if isinstance(image, str):
+        raise ValueError(image)
+    return image
 
 
-def decode_sized(data, image_size, resize, channels):
-    """Returns what `decode` does, and (width, height) as stored."""
+def examine(data, image_size, resize, channels):
+    """Returns the size as stored, (width, height), and what `decode` returns, or as a text why there is no picture.
+
+    The size is before any EXIF rotation; it is None where no header tells it.
+    """
     check_options(image_size, resize, channels)
-    with _reasons(data):
-        image = _open(data)
-        size = image.size
-        with _ONE_LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-            return _decode(image, image_size, resize, channels), size
+    size = None
+    try:
+        with _reasons(data):
+            image = _open(data)
+            size = image.size
+            with _ONE_LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
+                return size, _decode(image, image_size, resize, channels)
+    except ValueError as error:
+        return size, str(error)
 
 
 def check_options(image_size, resize, channels=3):
@@ -66,16 +77,6 @@ def check_options(image_size, resize, channels=3):
         raise ValueError(f"resize={resize} is not one of {', '.join(RESIZES)}")
     if channels not in _MODES:
         raise ValueError(f"channels={channels} must be 1 or 3")
-
-
-def stored_size(data):
-    """Returns (width, height) from the header, before any EXIF rotation; `data` may end anywhere behind the header.
-
-    Raises:
-      ValueError: as `decode`.
-    """
-    with _reasons(data):
-        return _open(data).size
 
 
 @contextlib.contextmanager

@@ -1,0 +1,121 @@
+"""What pictures are in a folder or zip of CLASS/picture.jpg, and the bytes of each."""
+
+import os
+import re
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from tfcore.data import pictures, zips
+from tfcore.data.zips import ZipPlace
+
+MAX_BYTES = 1 << 27  # of one file; the largest picture that pictures.decode accepts needs less, bitmaps aside
+
+
+class FilePlace(NamedTuple):
+    """A file of its own. stamp: (mtime_ns, ctime_ns, inode), which changes when the content does."""
+
+    path: str
+    stamp: tuple[int, int, int]
+
+
+class Entry(NamedTuple):
+    """One picture: its name as "CLASS/file", its class as a number, its length in bytes, and where it is."""
+
+    name: str
+    label: int
+    size: int
+    place: FilePlace | ZipPlace
+
+
+def scan(path):
+    """Lists the pictures of a folder CLASS/*.jpg, of the folder that holds it, or of a zip file with either inside.
+
+    Pictures are known by their suffix. Hidden files, other files, and folders without pictures are passed over.
+
+    Returns: [Entry], by class, then in natural order (2.jpg before 10.jpg), and the class names, sorted.
+    Raises:
+      ValueError: there is no such path, there are fewer than two classes, or the zip file is not to be trusted.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = _list_folder(path)
+    elif path.is_file():
+        files = [file for file in zips.members(path) if _is_picture(file[0])]
+    else:
+        raise ValueError(f"{path}: no such folder or zip file")
+    level = _class_level(path, files)
+    chosen = ((name.split("/")[level - 1 :], size, place) for name, size, place in files if name.count("/") == level)
+    chosen = sorted(chosen, key=lambda item: (item[0][0], natural_key(item[0][1])))
+    class_names = tuple(sorted({parts[0] for parts, _, _ in chosen}))
+    if len(class_names) < 2:
+        raise ValueError(f"{path}: all pictures are in one class, {class_names[0]}; there must be two folders or more")
+    number = {name: i for i, name in enumerate(class_names)}
+    return [Entry("/".join(parts), number[parts[0]], size, place) for parts, size, place in chosen], class_names
+
+
+def natural_key(name):
+    """Returns what to sort by so that numbers inside names count as numbers: "2.jpg" before "10.jpg"."""
+    return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split("([0-9]+)", name))], name
+
+
+def _class_level(path, files):
+    """Returns the depth of the class folders, 1 for CLASS/file: the least at which there are any."""
+    depths = [name.count("/") for name, _, _ in files if "/" in name]
+    if not depths:
+        found = f"{len(files)} pictures outside of any" if files else "no picture"
+        raise ValueError(
+            f"{path}: expected class folders with pictures ({', '.join(pictures.SUFFIXES)}), found {found}"
+        )
+    level = min(depths)
+    roots = sorted({name.rsplit("/", 2)[0] for name, _, _ in files if name.count("/") == level > 1})
+    if len(roots) > 1:
+        raise ValueError(f"{path}: holds several sets of classes ({', '.join(roots[:4])}): name one of them")
+    return level
+
+
+def _is_picture(name):
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return name.lower().endswith(pictures.SUFFIXES) and not hidden
+
+
+def _list_folder(path):
+    """Returns (name, size, FilePlace) of the pictures in the folders of `path`, else in the folders of those."""
+    files = list(_walk(path, "", 1))
+    if not any("/" in name for name, _, _ in files):
+        files = list(_walk(path, "", 2))
+    return files
+
+
+def _walk(folder, prefix, depth):
+    with os.scandir(folder) as found:
+        for item in found:
+            if item.name.startswith("."):
+                continue
+            if item.is_dir():
+                if depth:
+                    yield from _walk(item.path, f"{prefix}{item.name}/", depth - 1)
+            elif _is_picture(item.name) and item.is_file():
+                status = item.stat()
+                stamp = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+                yield prefix + item.name, status.st_size, FilePlace(item.path, stamp)
+
+
+def read(entry):
+    """Returns the bytes of one picture, whole and verified.
+
+    Raises:
+      ValueError: with a short reason: cut, damaged, or longer than announced or allowed.
+      OSError: the file cannot be read.
+    """
+    size, place = entry.size, entry.place
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes are more than the {MAX_BYTES:,} allowed")
+    with open(place.path, "rb", buffering=0) as file:
+        zipped = isinstance(place, ZipPlace)
+        data = zips.read(file.fileno(), place, size) if zipped else os.pread(file.fileno(), size + 1, 0)
+    if len(data) != size:
+        raise ValueError(f"{'more' if len(data) > size else f'only {len(data):,}'} of the {size:,} bytes announced")
+    if zipped and zlib.crc32(data) != place.crc:
+        raise ValueError("damaged: its bytes do not have the checksum in the zip file")
+    return data
