@@ -5,27 +5,34 @@ python scripts/evaluate.py --run=logs/mnist_perceptron/mnist-seed0 --dataset=dig
 python scripts/evaluate.py --run=logs/pets_best/cats_vs_dogs-seed0 --data_dir=photos   # all pictures CLASS/*.jpg
 """
 
+import flags
 import numpy as np
-from _command import FLAGS, flags, run_dir, start
+from absl.flags import DEFINE_enum, DEFINE_float, DEFINE_string
 
-from tfcore import binary, build, report
-from tfcore.data import datasets
-
-flags.DEFINE_string("run", None, "the run directory", required=True)
-flags.DEFINE_enum("dataset", None, ["auto", *datasets.NAMES], "the set; default the run's own")
-flags.DEFINE_string("data_dir", None, "where its files are; default $TFCORE_DATA_DIR, then the user's cache")
-flags.DEFINE_float("max_bad_fraction", None, "how many pictures may be unusable, 0 to 1; default as in training")
+from tfcore import binary, recipes
+from tfcore.data import Arrays, Splits, datasets, sources
+from tfcore.run import report
 
 
-def main(_):
+def define(values):
+    """Defines the flags."""
+    more = {"flag_values": values}
+    DEFINE_string("run", None, "what: the run directory", required=True, **more)
+    DEFINE_enum("dataset", None, sources.NAMES, "what: the set; default the run's own", **more)
+    DEFINE_string("data_dir", None, "what: where its files are; default $TFCORE_DATA_DIR, then the cache", **more)
+    DEFINE_float("max_bad_fraction", None, "what: how many pictures may be unusable; default as in training", **more)
+
+
+def main(values, _):
     """Prints loss, accuracy and, per class, precision and recall; of two classes the measures at each threshold."""
-    recipe, weights, stats, facts = run_dir.load_run(FLAGS.run)
-    part, name = load(recipe, facts)
+    recipe, weights, stats, facts = recipes.load_run(values.run)
+    part, name = load(values, recipe, facts)
     shape, class_names = recipe.model.image_shape, facts["class_names"]
     if part.images.shape[1:] != shape:
         raise ValueError(f"{name} has pictures {part.images.shape[1:]}, the run was trained on {shape}")
-    logits = build.make_predict(recipe)(weights, stats, part.images)
-    measures = report.report(logits, part, class_names, build.make_loss(recipe))
+    logits = recipes.predictor(recipe)(weights, stats, part.images)
+    task = recipes.task(recipe, Splits(part, part, part, tuple(class_names), name))
+    measures = report.measure(task, logits, part, name) | report.of_classes(logits, part)
     width = max(len(name) for name in class_names)
     print(f"{'class':<{width}}  precision  recall  images")
     rows = zip(class_names, measures["precision"], measures["recall"], measures["confusion"])
@@ -37,25 +44,25 @@ def main(_):
     print(f"{name}, {len(part.labels):,} images: " + " ".join(f"{k} {v:.4f}" for k, v in single.items()))
 
 
-def load(recipe, facts):
+def load(values, recipe, facts):
     """Returns the pictures to measure on, as `Arrays`, and their name.
 
     Of the set that the run was trained on this is the test part; of other pictures it is all of them.
     """
-    name = FLAGS.dataset or recipe.dataset
-    if name == "auto":
-        name, _ = datasets.first_at_hand(("mnist", "digits"), FLAGS.data_dir)
+    name = values.dataset or recipe.dataset
     options = {"image_size": recipe.model.image_shape[:2], "resize": recipe.resize}
-    options["max_bad_fraction"] = recipe.max_bad_fraction if FLAGS.max_bad_fraction is None else FLAGS.max_bad_fraction
-    if name in datasets.PICTURES:
-        everything, classes, source = datasets.load_pictures(name, FLAGS.data_dir, **options)
+    most = recipe.max_bad_fraction if values.max_bad_fraction is None else values.max_bad_fraction
+    options["max_bad_fraction"] = most
+    pictures = facts.get("pictures", {})
+    if name in sources.PICTURES:
+        everything, classes, source = datasets.load_pictures(name, values.data_dir, **options)
         print(source.survey)
-        if source.content == facts.get("content") and source.order != facts["order"]:
+        if source.content == pictures.get("content") and source.order != pictures["order"]:
             raise ValueError("the run's pictures, renamed or moved: which of them it was trained on is not known")
-        if source.content != facts.get("content"):
+        if source.content != pictures.get("content"):
             labels = renumbered(everything.labels, classes, facts["class_names"])
-            return datasets.Arrays(everything.images, labels), f"{name}, other pictures than the run's"
-    splits = datasets.load(name, FLAGS.data_dir, validation=0, **options)
+            return Arrays(everything.images, labels), f"{name}, other pictures than the run's"
+    splits = datasets.load(name, values.data_dir, validation=0, **options)
     if len(splits.class_names) != len(facts["class_names"]):
         raise ValueError(
             f"{splits.name} has {len(splits.class_names)} classes, the run was trained on {len(facts['class_names'])}"
@@ -63,7 +70,7 @@ def load(recipe, facts):
     labels = splits.test.labels
     if splits.source:
         labels = renumbered(labels, splits.class_names, facts["class_names"])
-    return datasets.Arrays(splits.test.images, labels), f"{splits.name} test"
+    return Arrays(splits.test.images, labels), f"{splits.name} test"
 
 
 def renumbered(labels, classes, wanted):
@@ -84,4 +91,4 @@ def print_thresholds(measures):
 
 
 if __name__ == "__main__":
-    start(main)
+    flags.start(main, define)

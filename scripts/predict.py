@@ -9,27 +9,31 @@ MNIST and Fashion-MNIST show bright things on black: --invert turns dark on whit
 import sys
 from pathlib import Path
 
+import flags
 import numpy as np
-from _command import FLAGS, flags, run_dir, start, usage_error
+from absl.flags import DEFINE_boolean, DEFINE_string
 
-from tfcore import build, metrics
+from tfcore import metrics, recipes
 from tfcore.data import pictures
 
-flags.DEFINE_string("run", None, "the run directory", required=True)
-flags.DEFINE_boolean("invert", False, "make dark bright and bright dark")
+
+def define(values):
+    """Defines the flags."""
+    DEFINE_string("run", None, "what: the run directory", required=True, flag_values=values)
+    DEFINE_boolean("invert", False, "what: make dark bright and bright dark", flag_values=values)
 
 
-def main(arguments):
+def main(values, arguments):
     """Prints a line per picture; those that cannot be read are named at the end, and the exit status is 1."""
     if not arguments:
-        raise usage_error("name pictures or folders of pictures after the flags")
-    recipe, weights, stats, facts = run_dir.load_run(FLAGS.run)
+        raise flags.usage_error("name pictures or folders of pictures after the flags")
+    recipe, weights, stats, facts = recipes.load_run(values.run)
     class_names = facts["class_names"]
-    predict = build.make_predict(recipe)
+    predict = recipes.predictor(recipe)
     unusable = []
     for path in find_pictures(arguments):
         try:
-            image = read(path, recipe)
+            image = read(path, recipe, values.invert)
         except (OSError, ValueError) as error:
             unusable.append(f"{path}: {error}")
             continue
@@ -56,12 +60,12 @@ def find_pictures(arguments):
     return found
 
 
-def read(path, recipe):
+def read(path, recipe, invert):
     """Returns the picture as the network saw its training pictures, [H, W, C] uint8."""
     *image_size, channels = recipe.model.image_shape
     image = pictures.decode(path.read_bytes(), tuple(image_size), resize=recipe.resize, channels=channels)
-    return 255 - image if FLAGS.invert else image
+    return 255 - image if invert else image
 
 
 if __name__ == "__main__":
-    start(main, positional=True)
+    flags.start(main, define, positional=True)

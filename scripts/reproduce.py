@@ -11,10 +11,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import flags
 import numpy as np
-from _command import FLAGS, flags, integers, run, start, usage_error
+from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
 
-from tfcore import files, recipes, run_dir
+from tfcore import files, recipes
+from tfcore.run.directory import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.json"
@@ -27,6 +29,8 @@ POSTS = {
     "mnist_perceptron_best": ("“more epochs can get to 99%”", 0.990),
     "fashion_cnn": ("0.9006", 0.893),
     "fashion_cnn_best": ("0.9006", 0.930),
+    "fashion_cnn128": ("–", None),
+    "digits_cnn128": ("–", None),
     "fashion_deep_cnn": ("0.9137", 0.910),
     "fashion_deep_cnn_best": ("0.9137", 0.925),
     "fashion_perceptron": ("0.9137, by a CNN", 0.9137),
@@ -42,23 +46,27 @@ POSTS = {
     "pets_best": ("–", 0.93),
 }
 
-flags.DEFINE_list("recipes", [], f"which to run, of {', '.join(POSTS)}")
-flags.DEFINE_list("seeds", ["0"], "the seeds to run each recipe with")
-flags.DEFINE_string("data_dir", None, "where the data is; default $TFCORE_DATA_DIR, then the user's cache")
-flags.DEFINE_string("logdir", "logs/reproduce", "where the runs land: <logdir>/<recipe>-seed<seed>")
-flags.DEFINE_boolean("table", False, "only write the README's table")
+
+def define(values):
+    """Defines the flags."""
+    more = {"flag_values": values}
+    DEFINE_list("recipes", [], f"what: which to run, of {', '.join(POSTS)}", **more)
+    DEFINE_list("seeds", ["0"], "what: the seeds to run each recipe with", **more)
+    DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
+    DEFINE_string("logdir", "logs/reproduce", "output: where the runs land: <logdir>/<recipe>-seed<seed>", **more)
+    DEFINE_boolean("table", False, "output: only write the table", **more)
 
 
-def main(_):
+def main(values, _):
     """Runs every recipe with every seed, adding each row as it comes, then writes the table."""
-    unknown = [name for name in FLAGS.recipes if name not in POSTS]
-    if unknown or not (FLAGS.recipes or FLAGS.table):
-        raise usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
-    for name in FLAGS.recipes:
-        for seed in [int(s) for s in FLAGS.seeds if s.isdigit() or integers("seeds", [s])]:
+    unknown = [name for name in values.recipes if name not in POSTS]
+    if unknown or not (values.recipes or values.table):
+        raise flags.usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
+    for name in values.recipes:
+        for seed in [int(s) for s in values.seeds if s.isdigit() or flags.integers("seeds", [s])]:
             print(f"\n{name}, seed {seed}")
             recipe = dataclasses.replace(recipes.RECIPES[name], seed=seed)
-            result = run.train(recipe, Path(FLAGS.logdir) / f"{name}-seed{seed}", data_dir=FLAGS.data_dir)
+            result = recipes.train(recipe, Path(values.logdir) / f"{name}-seed{seed}", data_dir=values.data_dir)
             add_row(row(name, seed, result))
     write_table()
 
@@ -69,14 +77,14 @@ def row(name, seed, result):
     return {
         "recipe": name,
         "seed": seed,
-        "dataset": config["recipe"]["dataset"],
+        "dataset": config["dataset"],
         "test_accuracy": result.test["accuracy"],
         "test_loss": round(result.test["loss"], 4),
         "validation_accuracy": result.validation["accuracy"],
         **({"pearson": round(result.test["pearson"], 3)} if "pearson" in result.test else {}),
         "epochs": result.epochs,
         "minutes": round(result.seconds / 60, 2),
-        "machine": run_dir.environment()["machine"],
+        "machine": environment()["machine"],
         "commit": commit(),
     }
 
@@ -141,4 +149,4 @@ def write_table():
 
 
 if __name__ == "__main__":
-    start(main)
+    flags.start(main, define)

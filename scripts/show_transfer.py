@@ -12,20 +12,15 @@ import json
 import tempfile
 from pathlib import Path
 
+import flags
 import numpy as np
-from _command import FLAGS, flags, integers, run, start
+from absl.flags import DEFINE_integer, DEFINE_list, DEFINE_string
 
-from tfcore import files, transfer
+from tfcore import files, recipes
 from tfcore.data import Arrays, Splits, load
 from tfcore.data.datasets import split
 from tfcore.models import cnn, mlp, transfer as network
-from tfcore.recipes import Recipe
-
-flags.DEFINE_string("data_dir", None, "where the data is; default $TFCORE_DATA_DIR, then the user's cache")
-flags.DEFINE_list("labels", ["10", "50"], "labelled pictures per class")
-flags.DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "seeds")
-flags.DEFINE_integer("trunk_epochs", 5, "epochs of the trunk on classes 0-4", lower_bound=1)
-flags.DEFINE_string("logdir", None, "keep the runs here instead of a temporary directory")
+from tfcore.recipes import Recipe, stages, trunks
 
 WHOLE = cnn.Config(blocks=((32, 32), (64, 64)), padding="SAME", batch_norm=True, hidden=(64,), classes=5)
 TRUNK = dataclasses.replace(WHOLE, top=False)
@@ -34,17 +29,27 @@ FEW = Recipe("few_labels", "fashion_mnist", WHOLE, batch_size=25, epochs=100, va
 RESULTS = Path(__file__).parent.parent / "docs" / "transfer.json"
 
 
-def main(_):
+def define(values):
+    """Defines the flags."""
+    more = {"flag_values": values}
+    DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
+    DEFINE_list("labels", ["10", "50"], "what: labelled pictures per class", **more)
+    DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "what: seeds", **more)
+    DEFINE_integer("trunk_epochs", 5, "training: epochs of the trunk on classes 0-4", lower_bound=1, **more)
+    DEFINE_string("logdir", None, "output: keep the runs here instead of a temporary directory", **more)
+
+
+def main(values, _):
     """Trains the trunk once, then every network with every seed, and prints the table."""
     with tempfile.TemporaryDirectory() as scratch:
-        logdir = Path(FLAGS.logdir or scratch)
-        splits = load("fashion_mnist", FLAGS.data_dir)
-        recipe = Recipe("trunk", "fashion_mnist", WHOLE, epochs=FLAGS.trunk_epochs, precision="bfloat16")
-        trained = run.train(recipe, logdir / "trunk", splits=of_classes(splits, range(5)))
-        trunk = transfer.load_trunk(MOVED, trained.run_dir / "export" / "weights.safetensors")
+        logdir = Path(values.logdir or scratch)
+        splits = load("fashion_mnist", values.data_dir)
+        recipe = Recipe("trunk", "fashion_mnist", WHOLE, epochs=values.trunk_epochs, precision="bfloat16")
+        trained = recipes.train(recipe, logdir / "trunk", splits=of_classes(splits, range(5)))
+        trunk = trunks.load_trunk(MOVED, trained.run_dir / "export" / "weights.safetensors")
         rows = []
-        for count in integers("labels", FLAGS.labels):
-            for seed in (int(s) for s in FLAGS.seeds):
+        for count in flags.integers("labels", values.labels):
+            for seed in (int(s) for s in values.seeds):
                 few = of_classes(splits, range(5, 10), count, seed)
                 for name, accuracy in compare(few, trunk, seed, logdir / f"{count}-{seed}").items():
                     rows.append({"labels_per_class": count, "network": name, "seed": seed, "test_accuracy": accuracy})
@@ -71,9 +76,9 @@ def compare(splits, trunk, seed, logdir):
     whole = dataclasses.replace(MOVED, learns_from="conv3")
     fine = dataclasses.replace(frozen, model=whole, learning_rate=1e-4, epochs=50)
     return {
-        "from scratch": run.train(scratch, logdir / "scratch", splits=splits).test["accuracy"],
-        "frozen trunk": transfer.train(frozen, logdir / "frozen", trunk, splits).test["accuracy"],
-        "frozen, then fine-tuned from conv3": transfer.train(
+        "from scratch": recipes.train(scratch, logdir / "scratch", splits=splits).test["accuracy"],
+        "frozen trunk": stages.train(frozen, logdir / "frozen", trunk, splits).test["accuracy"],
+        "frozen, then fine-tuned from conv3": stages.train(
             frozen, logdir / "tuned", trunk, splits, fine_tune=fine
         ).test["accuracy"],
     }
@@ -90,4 +95,4 @@ def table(rows):
 
 
 if __name__ == "__main__":
-    start(main)
+    flags.start(main, define)

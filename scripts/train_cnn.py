@@ -1,61 +1,63 @@
 """Trains a convolutional network.
 
-python scripts/train_cnn.py --dataset=fashion_mnist                  # conv 64, conv 64, dense 64, 10
-python scripts/train_cnn.py --filters=128 --dataset=fashion_mnist    # conv 128, conv 128
-python scripts/train_cnn.py --dataset=cats_vs_dogs --filters=128     # recipe pets_cnn128
+python scripts/train_cnn.py --filters=128                            # cats and dogs where at hand: recipe pets_cnn128
+python scripts/train_cnn.py --dataset=fashion_mnist                  # recipe fashion_cnn: conv 64, conv 64, dense 64
 python scripts/train_cnn.py --dataset=folder --data_dir=my_pictures  # CLASS/*.jpg; recipe folder_cnn
 python scripts/train_cnn.py --recipe=pets_best
 """
 
-from _command import FLAGS, changed_recipe, define_training_flags, flags, integers, start, train, usage_error
+import dataclasses
 
+import flags
+import training_flags
+from absl.flags import DEFINE_boolean, DEFINE_list
+
+from tfcore.data import sources
 from tfcore.models import cnn
 from tfcore.recipes import RECIPES
 
-PETS = ("pets_cnn24", "pets_cnn48", "pets_cnn128", "pets_cnn64_128")  # what --dataset=cats_vs_dogs --filters means
-define_training_flags("fashion_cnn", [n for n, r in RECIPES.items() if isinstance(r.model, cnn.Config)])
-flags.DEFINE_list("filters", None, "channels of each convolution, such as 64,128; one number serves all")
-flags.DEFINE_boolean("batch_norm", None, "normalize after each convolution")
+NAMES = [name for name, recipe in RECIPES.items() if isinstance(recipe.model, cnn.Config)]
+AUTO = {"cats_vs_dogs": "pets_cnn128", "fashion_mnist": "fashion_cnn128", "digits": "digits_cnn128"}  # the best first
+BY_DATASET = {"cats_vs_dogs": "pets_cnn128", "folder": "folder_cnn"}  # of the others: fashion_cnn
 
 
-def main(_):
-    """Trains; without --recipe fashion_cnn, or what fits the set; without --dataset too on what is at hand."""
-    recipe, model, filters = RECIPES[FLAGS.recipe or default_recipe()], {}, FLAGS.filters
-    if not FLAGS.recipe and recipe.name == pets_name(filters):
-        filters = None  # it says them already
-    if FLAGS.batch_norm is not None:
-        model["batch_norm"] = FLAGS.batch_norm
-    if filters is not None:
-        model["blocks"] = with_filters(recipe.model.blocks, integers("filters", filters))
-    recipe, changes = changed_recipe(recipe, model)
-    if filters is not None:
-        changes["filters"] = ",".join(filters)
-        del changes["blocks"]
-    if not FLAGS.recipe and not FLAGS.dataset:
-        FLAGS.dataset = "auto"
-    train(recipe, changes)
+def define(values):
+    """Defines the flags."""
+    training_flags.define(values, NAMES, "pets_cnn128")
+    text = "network: channels of each convolution, such as 64,128; one number serves all"
+    DEFINE_list("filters", None, text, flag_values=values)
+    DEFINE_boolean("batch_norm", None, "network: normalize after each convolution", flag_values=values)
 
 
-def default_recipe():
-    """Returns the name of the recipe that --dataset and --filters mean."""
-    if FLAGS.dataset == "cats_vs_dogs":
-        return pets_name(FLAGS.filters) if pets_name(FLAGS.filters) in PETS else "pets_cnn128"
-    return "folder_cnn" if FLAGS.dataset == "folder" else "fashion_cnn"
+def main(values, _):
+    """Trains; without --recipe what fits the set, without --dataset too on what is at hand."""
+    base, note = chosen(values)
+    model = {} if values.batch_norm is None else {"batch_norm": values.batch_norm}
+    if values.filters is not None:
+        model["blocks"] = with_filters(base.model.blocks, flags.integers("filters", values.filters))
+    training_flags.train(values, training_flags.changed_recipe(base, values, **model), base, note)
 
 
-def pets_name(filters):
-    """Returns "pets_cnn64_128" for --filters=64,128, whether or not there is such a recipe."""
-    return f"pets_cnn{'_'.join(filters or [])}"
+def chosen(values):
+    """Returns the recipe that --recipe and --dataset mean, and why where they leave it open; prints that."""
+    dataset, note, name = values.dataset, "", values.recipe
+    if dataset == "auto" or not (dataset or name):
+        dataset, why = sources.first_at_hand(tuple(AUTO), values.data_dir)
+        name = name or AUTO[dataset]
+        note = f"--dataset=auto: {dataset}, recipe {name} ({why})"
+        print(f"{note}; --dataset and --recipe choose another")
+    base = RECIPES[name or BY_DATASET.get(dataset, "fashion_cnn")]
+    return dataclasses.replace(base, dataset=dataset or base.dataset), note
 
 
 def with_filters(blocks, filters):
     """Returns the blocks with other channels: one number for all convolutions, or one for each."""
     count = sum(len(block) for block in blocks)
     if len(filters) not in (1, count):
-        raise usage_error(f"--filters has {len(filters)} numbers, the network has {count} convolutions")
+        raise flags.usage_error(f"--filters has {len(filters)} numbers, the network has {count} convolutions")
     numbers = iter(filters * count if len(filters) == 1 else filters)
     return tuple(tuple(next(numbers) for _ in block) for block in blocks)
 
 
 if __name__ == "__main__":
-    start(main)
+    flags.start(main, define)

@@ -5,23 +5,33 @@ python scripts/train_mlp.py --init=normal            # as the post: N(0, 1) weig
 python scripts/train_mlp.py --recipe=fashion_perceptron
 """
 
-from _command import FLAGS, changed_recipe, define_training_flags, start, train
+import dataclasses
 
+import flags
+import training_flags
+
+from tfcore.data import sources
 from tfcore.models import mixer, mlp
 from tfcore.recipes import RECIPES
 
-define_training_flags(
-    "mnist_perceptron", [n for n, r in RECIPES.items() if isinstance(r.model, mlp.Config | mixer.Config)]
-)
+NAMES = [name for name, recipe in RECIPES.items() if isinstance(recipe.model, mlp.Config | mixer.Config)]
 
 
-def main(_):
+def define(values):
+    """Defines the flags."""
+    training_flags.define(values, NAMES, "mnist_perceptron")
+
+
+def main(values, _):
     """Trains; without --recipe the MNIST perceptron, without --dataset too on what is at hand."""
-    recipe, changes = changed_recipe(RECIPES[FLAGS.recipe or "mnist_perceptron"], {})
-    if not FLAGS.recipe and not FLAGS.dataset:
-        FLAGS.dataset = "auto"
-    train(recipe, changes)
+    base, dataset, note = RECIPES[values.recipe or "mnist_perceptron"], values.dataset, ""
+    if dataset == "auto" or not (dataset or values.recipe):
+        dataset, why = sources.first_at_hand(("mnist", "digits"), values.data_dir)
+        note = f"--dataset=auto: {dataset} ({why})"
+        print(f"{note}; --dataset and --recipe choose another")
+    base = dataclasses.replace(base, dataset=dataset or base.dataset)
+    training_flags.train(values, training_flags.changed_recipe(base, values), base, note)
 
 
 if __name__ == "__main__":
-    start(main)
+    flags.start(main, define)

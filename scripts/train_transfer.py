@@ -8,61 +8,95 @@ python scripts/train_transfer.py --dataset=cats_vs_dogs --fine_tune_from=mixed6
 import dataclasses
 from pathlib import Path
 
-from _command import FLAGS, changed_recipe, define_training_flags, flags, place, start, usage_error
+import flags
+import training_flags
+from absl import flags as absl_flags
 
-from tfcore import build, transfer
-from tfcore.data import datasets
-from tfcore.models import inception_v3, transfer as network
-from tfcore.recipes import RECIPES
+from tfcore import recipes
+from tfcore.data.sources import cache_dir
+from tfcore.models import inception_v3, transfer
+from tfcore.recipes import RECIPES, stages, trunks
 
-define_training_flags("pets_inception", [n for n, r in RECIPES.items() if isinstance(r.model, network.Config)])
-flags.DEFINE_string("weights", None, "InceptionV3's weights, .h5 of Keras or .safetensors of ours; default: published")
-flags.DEFINE_enum("endpoint", None, list(inception_v3.BLOCKS), "the trunk's last block")
-flags.DEFINE_integer("augment_copies", 1, "variants of each training picture whose features are kept", lower_bound=1)
-flags.DEFINE_boolean("feature_cache", True, "compute features once; off: run the trunk in each step")
-flags.DEFINE_string("fine_tune_from", None, "then train the trunk too, from this block on, such as mixed6")
-flags.DEFINE_integer("fine_tune_epochs", 5, "epochs of that", lower_bound=1)
-flags.DEFINE_float("fine_tune_learning_rate", 1e-5, "learning rate of that", lower_bound=0.0)
+NAMES = [name for name, recipe in RECIPES.items() if isinstance(recipe.model, transfer.Config)]
 
 
-def main(_):
-    """Loads the trunk, then the data, then trains."""
-    recipe, changes = changed_recipe(RECIPES[FLAGS.recipe or "pets_inception"], {})
-    config = recipe.model
-    if FLAGS.endpoint:
-        config = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, endpoint=FLAGS.endpoint))
-        changes["endpoint"] = FLAGS.endpoint
-    if FLAGS.weights:
-        changes["weights"] = Path(FLAGS.weights).stem
-    if FLAGS.augment_copies > 1:
-        changes["augment_copies"] = FLAGS.augment_copies
-    if not FLAGS.feature_cache:
-        changes["feature_cache"] = False
-    if FLAGS.fine_tune_from and FLAGS.fine_tune_from not in inception_v3.blocks(config.trunk):
-        raise usage_error(f"--fine_tune_from={FLAGS.fine_tune_from} is not a block up to {config.trunk.endpoint}")
-    recipe, logdir = place(dataclasses.replace(recipe, model=config), changes)
-    trunk = transfer.load_trunk(config, FLAGS.weights or transfer.published_weights())
-    splits = build.load_data(recipe, FLAGS.data_dir)
-    transfer.train(
-        recipe,
-        logdir,
-        trunk,
-        splits,
-        copies=FLAGS.augment_copies if FLAGS.feature_cache else 0,
-        cache=datasets.cache_dir() / "features",
-        fine_tune=fine_tuning(recipe) if FLAGS.fine_tune_from else None,
-        clean=FLAGS.clean,
-        histograms=FLAGS.histograms,
+def define(values):
+    """Defines the flags."""
+    training_flags.define(values, NAMES, "pets_inception")
+    define = {"flag_values": values}
+    absl_flags.DEFINE_string(
+        "weights",
+        None,
+        "what: the trunk's weights, .h5 of Keras or .safetensors of ours [published]",
+        **define,
     )
+    absl_flags.DEFINE_enum(
+        "pixels",
+        None,
+        sorted(trunks.PIXELS),
+        "network: how the trunk reads pixels [as its file wants]",
+        **define,
+    )
+    absl_flags.DEFINE_enum("endpoint", None, list(inception_v3.BLOCKS), "network: the trunk's last block", **define)
+    absl_flags.DEFINE_integer(
+        "augment_copies", 1, "augmentation: variants of a picture whose features are kept", lower_bound=1, **define
+    )
+    absl_flags.DEFINE_boolean(
+        "feature_cache", True, "more training: compute features once; off: run the trunk in each step", **define
+    )
+    absl_flags.DEFINE_string(
+        "fine_tune_from", None, "training: then train the trunk too, from this block on, such as mixed6", **define
+    )
+    absl_flags.DEFINE_integer("fine_tune_epochs", 5, "more training: epochs of that", lower_bound=1, **define)
+    absl_flags.DEFINE_float("fine_tune_learning_rate", 1e-5, "more training: its learning rate", **define)
+
+
+def main(values, _):
+    """Loads the trunk, then the data, then trains."""
+    named = RECIPES[values.recipe or ("folder_inception" if values.dataset == "folder" else "pets_inception")]
+    base = dataclasses.replace(named, dataset=values.dataset or named.dataset)
+    recipe = training_flags.changed_recipe(base, values)
+    if values.endpoint:
+        trunk = dataclasses.replace(recipe.model.trunk, endpoint=values.endpoint)
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, trunk=trunk))
+    fine_tune = fine_tuning(values, recipe) if values.fine_tune_from else None
+    trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
+    recipe, base = reading(values, recipe, trunk), dataclasses.replace(base, scale=recipe.scale, offset=recipe.offset)
+    if fine_tune:
+        fine_tune = dataclasses.replace(fine_tune, scale=recipe.scale, offset=recipe.offset)
+    logdir = training_flags.logdir_of(
+        values, recipe, base,
+        weights=Path(values.weights).stem if values.weights else None,
+        pixels=values.pixels,
+        augment_copies=values.augment_copies if values.augment_copies > 1 else None,
+        feature_cache=None if values.feature_cache else False,
+        fine_tune_from=values.fine_tune_from,
+    )  # fmt: skip
+    splits = recipes.load_data(recipe, values.data_dir)
+    copies = values.augment_copies if values.feature_cache else 0
+    options = {"clean": values.clean, "histograms": values.histograms, "fine_tune": fine_tune}
+    stages.train(recipe, logdir, trunk, splits, copies=copies, cache=cache_dir() / "features", **options)
     print(f"both   {logdir}/export: for scripts/evaluate.py and scripts/predict.py --run={logdir}")
 
 
-def fine_tuning(recipe):
+def reading(values, recipe, trunk):
+    """Returns the recipe that reads pixels as --pixels or the trunk's file says; pets_inception reads as its post."""
+    pixels, why = (trunks.PIXELS[values.pixels], "--pixels") if values.pixels else (trunk.pixels, trunk.why)
+    if recipe.name == "pets_inception" and not values.pixels:
+        pixels, why = (recipe.scale, recipe.offset), "as the post does; published weights want --pixels=-1..1"
+    print(f"the trunk reads a pixel p as p * {pixels[0]:.6g} {pixels[1]:+g}: {why}")
+    return dataclasses.replace(recipe, scale=pixels[0], offset=pixels[1])
+
+
+def fine_tuning(values, recipe):
     """Returns the recipe of the second run: the upper trunk learns too, slowly, on freshly augmented pictures."""
-    model = dataclasses.replace(recipe.model, learns_from=FLAGS.fine_tune_from)
-    rate, epochs = FLAGS.fine_tune_learning_rate, FLAGS.fine_tune_epochs
+    blocks = inception_v3.parts(recipe.model.trunk)
+    if values.fine_tune_from not in blocks:
+        raise flags.usage_error(f"--fine_tune_from={values.fine_tune_from} is not one of {', '.join(blocks)}")
+    model = dataclasses.replace(recipe.model, learns_from=values.fine_tune_from)
+    rate, epochs = values.fine_tune_learning_rate, values.fine_tune_epochs
     return dataclasses.replace(recipe, model=model, learning_rate=rate, epochs=epochs)
 
 
 if __name__ == "__main__":
-    start(main)
+    flags.start(main, define)

@@ -1,12 +1,34 @@
-"""What an import brings along: nothing that is only needed now and then."""
+"""What an import brings along: TensorFlow and NumPy, nothing that is only needed now and then, and no chatter."""
 
 import subprocess
 import sys
 
+import pytest
 
-def test_the_words_import_tensorflow_and_numpy_and_nothing_that_is_not_needed():
-    words = "binary, checkpoint, init, layers, losses, metrics, models, optimizers, schedules, settings, tree"
-    unwanted = "{'keras', 'matplotlib', 'PIL', 'scipy', 'sklearn', 'tensorboard', 'tfcore.formats'}"
-    code = f"import sys; from tfcore import {words}; print(sorted({unwanted} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert done.stdout == "[]\n", done.stdout + done.stderr
+PROGRAM = """
+import sys
+from tfcore.quiet import tf
+with_tensorflow = set(sys.modules)
+{statement}
+heavy = {{"PIL", "h5py", "keras", "matplotlib", "requests", "scipy", "sklearn", "tensorboard", "tqdm"}}
+found = {modules}
+print(*sorted(heavy & {{name.split(".")[0] for name in found}}), *(n for n in found if n.startswith("tfcore.formats")))
+"""
+WORDS = "binary, checkpoint, init, layers, losses, metrics, models, optimizers, schedules, settings, training, tree"
+
+
+def heavy(statement, modules="set(sys.modules) - with_tensorflow"):
+    program = PROGRAM.format(statement=statement, modules=modules)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("statement", ["import tfcore.data, tfcore.data.augment", f"from tfcore import {WORDS}"])
+def test_the_words_import_nothing_but_tensorflow_and_numpy(statement):
+    assert heavy(statement) == []
+
+
+def test_what_was_kept_away_can_be_imported_afterwards():
+    assert heavy("", "sys.modules") == ["requests"]  # TensorFlow cannot do without it
+    assert {"h5py", "keras", "scipy"} <= set(heavy("import h5py, scipy; tf.keras.layers.Dense"))

@@ -61,3 +61,4 @@ else:
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # says more
+    tf.get_logger().setLevel("ERROR")  # nor what Python warns of

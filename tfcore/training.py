@@ -1,4 +1,4 @@
-"""The step and the loop."""
+"""The step, the loop around it, and the evaluation: the words that a run, or a program of yours, is made of."""
 
 import functools
 from typing import NamedTuple
@@ -8,6 +8,7 @@ import numpy as np
 from tfcore import losses, metrics as measures, tree
 from tfcore.data.order import preprocess as default_preprocess
 from tfcore.init import fold_in
+from tfcore.optimizers import Optimizer
 from tfcore.quiet import tf
 
 
@@ -23,69 +24,70 @@ class TrainState(NamedTuple):
     slots: dict
     step: tf.Variable
 
+    def __repr__(self):
+        parts = (f"{name}: {tree.summary(getattr(self, name))}" for name in self._fields[:4])
+        return f"TrainState({', '.join(parts)}, step: {self.step.numpy() if tf.executing_eagerly() else '?'})"
+
 
 def init_state(weights, stats, optimizer, *, learns=lambda path: True):
-    """Returns the state before the first step. learns(path) says which weights are trainable."""
+    """Returns the state before the first step. learns(path) says which weights are trainable.
+
+    Raises:
+      ValueError: nothing learns.
+    """
     trainable = tree.select(weights, learns)
+    if not trainable:
+        raise ValueError(f"learns: it is true for none of {', '.join(list(tree.flatten(weights))[:5])} …")
     return TrainState(weights, trainable, stats, optimizer.init(trainable), tf.Variable(0, dtype=tf.int64))
 
 
-def train_step(state, batch, seed, *, loss_fn, optimizer, jit=False):
-    """Takes one step; runs eagerly, in a `tf.function`, under XLA and in `strategy.run`.
+def train_step(state, batch, seed, *, loss_fn, optimizer):
+    """Takes one step; runs eagerly, in a `tf.function`, under XLA and in `strategy.run`, with one meaning.
 
     Args:
+      state: a TrainState, which it changes.
       batch: what `loss_fn` takes; with the built-in ones (images, labels).
       seed: of the run; the step is folded in.
-      loss_fn: (weights, stats, batch, seed) -> loss, (metrics, new_stats); loss and metrics are scalars.
-      jit: write it in the way that is fast when XLA compiles it; the result is the same.
-    Returns: the metrics, with "loss", "gradient_norm" and "finite". Where loss or gradients are not finite nothing is
-      assigned and the step does not count.
+      loss_fn: (weights, stats, batch, seed) -> loss, (metrics, new_stats): a scalar to minimize, scalars to report,
+        and stats like `state.stats`. A metric "loss" is reported in place of what is minimized.
+      optimizer: an Optimizer.
+    Returns: the metrics, with "loss" and "gradient_norm", scalar tensors.
     Raises:
-      ValueError: a weight of `trainable` does not influence the loss.
-      FloatingPointError: run eagerly, when loss or gradients are not finite; it names them.
+      ValueError: `loss_fn` returns something else, or a weight of `trainable` does not influence the loss.
     """
     seed = fold_in(seed, state.step)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(tree.leaves(state.trainable))
-        loss, (metrics, new_stats) = loss_fn(state.weights, state.stats, batch, seed)
+        loss, (metrics, new_stats) = checked(loss_fn(state.weights, state.stats, batch, seed), state.stats)
     grads = connected(tape.gradient(loss, state.trainable))
     grads, new_stats, metrics = all_reduce((grads, new_stats, {"loss": loss, **metrics}))
-    norm = global_norm(grads, jit=jit)
-    finite = tf.math.is_finite(metrics["loss"]) & tf.math.is_finite(norm)
-    if tf.executing_eagerly() and not finite:
-        raise FloatingPointError(not_finite(metrics["loss"], grads, state.step))
-
-    def update():
-        optimizer.update(state.trainable, grads, state.slots, state.step)
-        tree.assign(state.stats, new_stats)
-        return state.step.assign_add(1)
-
-    if jit:
-        update_or_restore(finite, update, state)
-    else:
-        tf.cond(finite, update, state.step.read_value)
-    return {**metrics, "gradient_norm": norm, "finite": finite}
+    optimizer.update(state.trainable, grads, state.slots, state.step)
+    tree.assign(state.stats, new_stats)
+    state.step.assign_add(1)
+    return {**metrics, "gradient_norm": tf.linalg.global_norm(tree.leaves(grads))}
 
 
-def global_norm(grads, *, jit=False):
-    """Returns the square root of the sum of all squares. XLA takes a sum of floats one by one, but not a product's."""
-    if not jit:
-        return tf.linalg.global_norm(tree.leaves(grads))
-    squares = [tf.square(tf.convert_to_tensor(g)) for g in tree.leaves(grads)]
-    squares = [tf.reshape(s, [-1, s.shape[-1] if s.shape.rank else 1]) for s in squares]
-    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.matmul(s, tf.ones([s.shape[1], 1], s.dtype))) for s in squares]))
+def checked(result, stats):
+    """Returns what a `loss_fn` returned, loss and metrics as tensors.
 
-
-def update_or_restore(finite, update, state):
-    """Runs `update`, then brings back the old values unless `finite`.
-
-    XLA makes this choice inside the loops of the update; a branch it compiles into copies of what it might change.
+    Raises:
+      ValueError: it is not loss, (metrics, new_stats); the sentence says what is wrong.
     """
-    variables = [*tree.leaves({"w": state.trainable, "stats": state.stats, "slots": state.slots}), state.step]
-    before = [v.read_value() for v in variables]
-    update()
-    for v, old in zip(variables, before):
-        v.assign(tf.where(finite, v, old))
+    try:
+        loss, (metrics, new_stats) = result
+        loss, metrics = tf.convert_to_tensor(loss), tree.map(tf.convert_to_tensor, metrics)
+    except (TypeError, ValueError, AttributeError):
+        raise ValueError("loss_fn: it must return loss, (metrics, new_stats): a scalar, and two dictionaries") from None
+    for name, value in [("loss", loss), *metrics.items()]:
+        if value.shape.rank != 0 or not value.dtype.is_floating:
+            raise ValueError(
+                f"loss_fn: {name} is {value.dtype.name}{value.shape.as_list()}, a step wants one floating number: "
+                "take the mean over the examples"
+            )
+    problems = tree.mismatches(new_stats, stats, found_name="new_stats", wanted_name="state")
+    if problems:
+        raise ValueError(f"loss_fn: new_stats do not fit the stats: {'; '.join(problems)}")
+    return loss, (metrics, new_stats)
 
 
 def connected(grads):
@@ -94,17 +96,6 @@ def connected(grads):
     if missing:
         raise ValueError(f"no gradient reaches {', '.join(missing)}: the loss does not depend on it; freeze or use it")
     return grads
-
-
-def not_finite(loss, grads, step):
-    """Returns a sentence that names what is not finite."""
-    largest = {path: float(np.abs(np.asarray(g)).max()) for path, g in tree.flatten(grads).items()}
-    names = [path for path, size in largest.items() if not np.isfinite(size)]
-    worst = max(largest, key=largest.get)
-    what = (
-        f"gradient of {', '.join(names)}" if names else f"norm of the gradients, {worst} reaches {largest[worst]:.3g}"
-    )
-    return f"step {int(step)}: loss {float(loss):.6g}; not finite: {what}. Lower --learning_rate or set --clip_norm"
 
 
 def all_reduce(values):
@@ -116,28 +107,64 @@ def all_reduce(values):
     return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.MEAN, flat))
 
 
-def train_loop(state, block, count, seed, *, loss_fn, optimizer, jit=False, metric_names=("accuracy",)):
-    """Takes the first `count` steps of a block of batches, in one graph; stops before a step that is not finite.
+def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("accuracy",)):
+    """Takes the first `count` steps of a block of batches, in one graph.
 
     Args:
       block: a structure of arrays [k, batch_size, ...]; step i takes row i.
       count: int32 scalar, at most k.
-      jit: as in `train_step`.
-      metric_names: the scalars of `loss_fn` to sum up.
-    Returns: {name: sum over the steps taken}, with "loss" and "gradient_norm". `state.step` says how many were taken.
+      metric_names: the scalars of `loss_fn` to sum up, beside "loss".
+    Returns: {name: sum over the steps}, float32; "gradient_norm" is that of the last step alone.
     """
-    names = ("loss", "gradient_norm", *metric_names)
+    names = ("loss", *metric_names)
 
-    def unfinished(i, finite, _):
-        return finite & (i < count)
+    def step(i, sums, norm):
+        seen = []
 
-    def step(i, _, totals):
+        def update(weights, grads, slots, number):  # only the last step pays for the norm of its gradients
+            last = functools.partial(tf.linalg.global_norm, tree.leaves(grads))
+            seen.append(tf.cond(i + 1 < count, lambda: norm, lambda: tf.cast(last(), tf.float32)))
+            optimizer.update(weights, grads, slots, number)
+
         batch = tf.nest.map_structure(lambda rows: rows[i], block)
-        metrics = train_step(state, batch, seed, loss_fn=loss_fn, optimizer=optimizer, jit=jit)
-        finite = metrics["finite"]  # the metrics of a step that was not taken do not count
-        return i + 1, finite, {name: totals[name] + tf.where(finite, metrics[name], 0.0) for name in names}
+        metrics = train_step(state, batch, seed, loss_fn=loss_fn, optimizer=Optimizer(optimizer.init, update))
+        return i + 1, {name: sums[name] + tf.cast(metrics[name], tf.float32) for name in names}, seen[0]
 
-    return tf.while_loop(unfinished, step, [0, True, dict.fromkeys(names, 0.0)])[2]
+    start = 0, dict.fromkeys(names, 0.0), 0.0
+    _, sums, norm = tf.while_loop(lambda i, *_: i < count, step, start)
+    return {**sums, "gradient_norm": norm}
+
+
+def metric_names(loss_fn, state, batch, seed):
+    """Returns the names of the metrics of a `loss_fn`, without computing anything. batch: tf.TensorSpecs or arrays."""
+    found = []
+
+    def names(batch):
+        found.extend(checked(loss_fn(state.weights, state.stats, batch, fold_in(seed, 0)), state.stats)[1][0])
+
+    tf.function(names, autograph=False).get_concrete_function(batch)
+    return tuple(name for name in found if name != "loss")
+
+
+def all_finite(state):
+    """True when all that a step changes is finite: trainable weights, slots and stats. A scalar bool tensor."""
+    parts = {"weights": state.trainable, "slots": state.slots, "stats": state.stats}
+    return tf.reduce_all([_finite(leaf) for leaf in tree.leaves(parts)])
+
+
+def not_finite(state):
+    """Returns the paths of what is not finite: ["weights/conv1/w", "slots/m/conv1/w", "stats/conv1/mean", ...]."""
+    parts = {"weights": state.trainable, "slots": state.slots, "stats": state.stats}
+    return [path for path, leaf in tree.flatten(parts).items() if not _finite(leaf)]
+
+
+def averages(weights, slots):
+    """Returns `weights`, with their averages in place of those that an optimizer keeps some of, in slots["average"]."""
+    return tree.merge(weights, slots["average"]) if "average" in slots else weights
+
+
+def _finite(leaf):
+    return tf.reduce_all(tf.math.is_finite(leaf)) if leaf.dtype.is_floating else tf.constant(True)
 
 
 def traced_once(fn, *, jit=False):

@@ -112,3 +112,8 @@ def assign(variables, values):
     values = flatten(values)
     for path, variable in flatten(variables).items():
         variable.assign(values[path])
+
+
+def summary(tree):
+    """Returns "6 arrays, 269,322 numbers": what to say of a tree in a line."""
+    return f"{len(leaves(tree))} arrays, {count(tree):,} numbers"

@@ -9,7 +9,7 @@ PROGRAM = """
 import dataclasses, resource, sys
 import numpy as np
 import tensorflow as tf
-from tfcore import recipes, run
+from tfcore import recipes
 from tfcore.data import Arrays, Splits
 from tfcore.data.order import take
 from tfcore.models import mlp
@@ -33,7 +33,7 @@ rows = np.arange(n)
 splits = Splits(part(rows[256:]), part(rows[:128]), part(rows[128:256]), ("a", "b"), "generated")
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (used + 2**30,) * 2)
-run.train(recipe, folder + "/run", splits=splits)
+recipes.train(recipe, folder + "/run", splits=splits)
 status = dict(line.split(":") for line in open("/proc/self/status"))
 print("anonymous MB", int(status["RssAnon"].split()[0]) // 1024)
 """

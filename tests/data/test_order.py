@@ -1,12 +1,10 @@
 """The order of the examples against the Philox generator's paper, rows on disk, and the way from pixels to input."""
 
-import threading
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcore.data.order import Rows, batch_indices, blocks, epoch_order, preprocess, take
+from tfcore.data.order import Rows, batch_indices, epoch_order, preprocess, take
 
 MASK = 2**64 - 1
 
@@ -209,86 +207,3 @@ def test_what_is_taken_of_an_array_is_an_array(rng, rows):
     found = take(array, rows)
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found, array[rows])
-
-
-# Blocks of batches
-
-
-def arrays_of(kind, mapped, rng):
-    """Images [12, 3, 2, 1] as an array, a map of a file or rows of one, and labels."""
-    images, labels = mapped[0], rng.integers(0, 9, 12).astype(np.int32)
-    if kind == "array":
-        return np.array(images), labels
-    return (images, labels) if kind == "map" else (take(images, rng.permutation(12)), labels)
-
-
-@pytest.mark.parametrize("kind", ["array", "map", "rows"])
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 10])
-def test_blocks_hold_all_batches_in_order(mapped, rng, kind, size):
-    images, labels = arrays_of(kind, mapped, rng)
-    indices = rng.integers(0, 12, [7, 4]).astype(np.int32)
-    counts, rows, x, y = zip(*blocks((images, labels), indices, size))
-    assert [type(count) for count in counts] == [int] * len(counts)
-    assert list(counts) == [size] * (7 // size) + [7 % size] * (7 % size > 0)
-    for parts, whole in ((rows, indices), (x, np.asarray(images)[indices]), (y, labels[indices])):
-        assert all(isinstance(part, tf.Tensor) and part.dtype == whole.dtype for part in parts)
-        assert {tuple(part.shape) for part in parts} == {(size, *whole.shape[1:])}
-        np.testing.assert_array_equal(np.concatenate([p[:count] for p, count in zip(parts, counts)]), whole)
-        fill = parts[-1][counts[-1] :]  # the first batch of the last block again
-        np.testing.assert_array_equal(fill, np.broadcast_to(parts[-1][:1], fill.shape))
-
-
-def test_no_batches_are_no_blocks(rng):
-    arrays = rng.integers(0, 256, [5, 2], np.uint8), np.arange(5)
-    assert list(blocks(arrays, np.zeros([0, 3], np.int32), 4)) == []
-
-
-class Gathered:
-    """Images that note, and may refuse, when they are gathered."""
-
-    def __init__(self, fails_at=None):
-        self.calls, self.fails_at, self.second = 0, fails_at, threading.Event()
-
-    def __getitem__(self, rows):
-        self.calls += 1
-        if self.calls == self.fails_at:
-            raise OSError("the disk is gone")
-        if self.calls == 2:
-            self.second.set()
-        return np.zeros([*rows.shape, 2], np.uint8)
-
-
-def test_the_next_block_is_gathered_while_one_is_used():
-    images = Gathered()
-    found = blocks((images, np.arange(20)), np.arange(20).reshape(10, 2), 2)
-    next(found)
-    assert images.second.wait(30)
-    found.close()
-
-
-@pytest.mark.parametrize("used", [0, 1, 3, 5])
-def test_blocks_may_be_closed_early(used):
-    """No thread stays behind, and what nobody asks for is not gathered."""
-    images, before = Gathered(), threading.active_count()
-    found = blocks((images, np.arange(20)), np.arange(20).reshape(10, 2), 2)
-    for _ in range(used):
-        next(found)
-    found.close()
-    assert threading.active_count() == before
-    assert images.calls <= used + 1
-    assert list(found) == []
-
-
-@pytest.mark.parametrize("fails_at", [1, 2, 4])
-def test_an_error_while_gathering_comes_at_its_block(fails_at):
-    before, found = threading.active_count(), []
-    with pytest.raises(OSError, match="the disk is gone"):
-        for block in blocks((Gathered(fails_at), np.arange(20)), np.arange(20).reshape(10, 2), 3):
-            found.append(block)
-    assert len(found) == fails_at - 1 and threading.active_count() == before
-
-
-def test_an_index_outside_the_set_is_an_error(rng):
-    arrays = rng.integers(0, 256, [5, 2], np.uint8), np.arange(5)
-    with pytest.raises(IndexError):
-        list(blocks(arrays, np.array([[0, 1], [4, 5]]), 1))

@@ -6,17 +6,23 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tqdm import tqdm
 
-from tfcore import binary_plots, build, checkpoint, files, plots, report, run, run_dir, summaries, tree
+from tfcore import checkpoint, files, losses, optimizers, recipes, run, training, tree
 from tfcore.data import Arrays, Splits, pictures
 from tfcore.data.augment import Augment
 from tfcore.models import cnn, mlp
-from tfcore.recipes import CHOICES, Recipe, from_dict, to_dict
+from tfcore.recipes import Recipe, assemble, from_dict, to_dict
+from tfcore.recipes.recipe import CHOICES
+from tfcore.run import board, console, plots, report
+from tfcore.run.progress import Progress
 
 MLP = Recipe("small", "made", mlp.Config(hidden=(8,), dropout=0.1), batch_size=16, epochs=2, validation=1)
 MLP = dataclasses.replace(MLP, augment=Augment(shift=0.1, flip=True), steps_per_loop=3, ema_decay=0.9)
@@ -34,8 +40,8 @@ def made_set(n=96, classes=3):
     return Splits(*parts, tuple("abc"[:classes]), "made")
 
 
-def train(recipe, directory, **options):
-    return run.train(recipe, directory, splits=options.pop("splits", made_set()), **options)
+def train(recipe, place, **options):
+    return recipes.train(recipe, place, splits=options.pop("splits", made_set()), **options)
 
 
 def final_bytes(directory):
@@ -67,7 +73,7 @@ def test_steps_per_loop_does_not_change_the_bytes(tmp_path):
 
 def interrupt_at_block(monkeypatch, number, signum):
     """Sends this process a signal while block `number` is logged."""
-    scalars, calls = summaries.Board.scalars, []
+    scalars, calls = board.Board.scalars, []
 
     def counting(self, split, values, step):
         scalars(self, split, values, step)
@@ -75,7 +81,7 @@ def interrupt_at_block(monkeypatch, number, signum):
         if len(calls) == number:
             os.kill(os.getpid(), signum)
 
-    monkeypatch.setattr(summaries.Board, "scalars", counting)
+    monkeypatch.setattr(board.Board, "scalars", counting)
 
 
 @pytest.mark.parametrize(("recipe", "block"), [(MLP, 1), (MLP, 3), (MLP, 4), (CNN, 2), (CNN, 5)])
@@ -134,24 +140,24 @@ def test_a_huge_learning_rate_stops_the_run_and_keeps_the_last_good_checkpoint(t
     train(good, tmp_path)
     before = final_bytes(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    config["recipe"] |= {"learning_rate": 1e30}
+    config["config"] |= {"learning_rate": 1e30}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(dense1|logits)/[wb].*ckpt-000000003"):
+    with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(dense1|logits)/[wb].*ckpt-000000003.*rate"):
         train(dataclasses.replace(good, learning_rate=1e30, epochs=5), tmp_path)
     assert final_bytes(tmp_path) == before
 
 
 def test_one_trace_per_run(tmp_path, monkeypatch):
-    blocks, make = [], build.make_block
-    monkeypatch.setattr(build, "make_block", lambda *args: blocks.append(make(*args)) or blocks[-1])
+    traced, make = [], training.traced_once
+    monkeypatch.setattr(training, "traced_once", lambda *args: traced.append(make(*args)) or traced[-1])
     train(dataclasses.replace(MLP, epochs=3, steps_per_loop=2), tmp_path)  # 3 steps an epoch: the last block is ragged
-    assert [block.experimental_get_tracing_count() for block in blocks] == [1]
+    assert [block.experimental_get_tracing_count() for block in traced] == [1]
 
 
 def test_labels_outside_the_classes_are_refused_before_training(tmp_path):
     splits = made_set()
     splits.train.labels[5] = 3
-    with pytest.raises(ValueError, match="3 classes"):
+    with pytest.raises(ValueError, match="train: label 3 at"):
         train(MLP, tmp_path, splits=splits)
     assert not (tmp_path / "checkpoints").exists()
 
@@ -162,7 +168,7 @@ def test_a_sigmoid_wants_two_classes(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="two classes"):
         train(recipe, tmp_path)
     result = train(recipe, tmp_path, splits=made_set(classes=2))
-    assert tree.flatten(run_dir.load_run(tmp_path)[1])["logits/w"].shape == (8, 1)
+    assert tree.flatten(run.load_run(tmp_path)[1])["logits/w"].shape == (8, 1)
     assert 0 <= result.test["accuracy"] <= 1
 
 
@@ -185,7 +191,7 @@ def test_patience_ends_the_run_and_best_weights_are_reported(tmp_path):
 def test_the_average_of_the_weights_is_what_is_evaluated_and_exported(tmp_path):
     train(MLP, tmp_path)
     tensors, _ = checkpoint.read(checkpoint.checkpoints(tmp_path / "checkpoints")[-1])
-    exported = run_dir.load_run(tmp_path)[1]
+    exported = run.load_run(tmp_path)[1]
     np.testing.assert_array_equal(exported["dense1"]["w"], tensors["slots"]["average"]["dense1"]["w"])
     assert not np.array_equal(exported["dense1"]["w"], tensors["weights"]["dense1"]["w"])
 
@@ -195,11 +201,11 @@ def test_what_lands_in_the_run_directory(tmp_path):
     names = {path.name for path in tmp_path.iterdir()}
     assert {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "plots", "export"} <= names
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"curves.png", "confusion.png"}
-    recipe = from_dict(json.loads((tmp_path / "config.json").read_text())["recipe"])
+    recipe = recipes.load_run(tmp_path)[0]
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe
     assert recipe.model.image_shape == (8, 8, 1) and recipe.model.classes == 3
     assert np.sum(result.test["confusion"]) == 20
-    environment = json.loads((tmp_path / "environment.json").read_text())
+    (environment,) = json.loads((tmp_path / "environment.json").read_text())
     assert environment["tensorflow"] == tf.__version__
 
 
@@ -235,7 +241,7 @@ def test_a_directory_in_use_is_refused_with_its_holder(tmp_path):
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"--logdir=.*cannot be written"):
+    with pytest.raises(OSError, match=r"logdir=.*cannot be written"):
         train(MLP, tmp_path / "file" / "run")
 
 
@@ -254,7 +260,7 @@ def test_bfloat16_stays_close_to_float32_and_keeps_float32_weights(tmp_path):
     narrow = train(dataclasses.replace(recipe, precision="bfloat16"), tmp_path / "b")
     assert narrow.train["loss"] == pytest.approx(wide.train["loss"], rel=0.05)
     assert narrow.train["loss"] != wide.train["loss"]
-    assert {leaf.dtype for leaf in tree.leaves(run_dir.load_run(tmp_path / "b")[1])} == {np.dtype(np.float32)}
+    assert {leaf.dtype for leaf in tree.leaves(run.load_run(tmp_path / "b")[1])} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize(
@@ -262,29 +268,33 @@ def test_bfloat16_stays_close_to_float32_and_keeps_float32_weights(tmp_path):
     [{"batch_size": 0}, {"epochs": -1}, {"learning_rate": 0}, {"label_smoothing": 1.0}, {"weight_decay": 0.1}],
 )
 def test_settings_outside_their_range_are_refused(change):
-    with pytest.raises(ValueError, match=f"--{next(iter(change))}"):
+    with pytest.raises(ValueError, match=next(iter(change))):
         dataclasses.replace(MLP, **change)
 
 
 def test_the_test_averages_the_views_that_the_recipe_names(tmp_path):
     recipe = dataclasses.replace(CNN, view_flip=True)
     result = train(recipe, tmp_path)
-    _, weights, stats, _ = run_dir.load_run(tmp_path)
+    _, weights, stats = run.load_run(tmp_path)
     test = made_set().test
-    alone = build.make_predict(recipe, views=False)
+    recipe = recipes.load_run(tmp_path)[0]
+    alone = recipes.predictor(dataclasses.replace(recipe, view_flip=False))
     logits = (alone(weights, stats, test.images) + alone(weights, stats, test.images[:, :, ::-1])) / 2
     expected = np.mean(np.argmax(logits, axis=1) == test.labels)
     assert result.test["accuracy"] == pytest.approx(expected)
-    averaged = build.make_predict(recipe)(weights, stats, test.images)
+    averaged = recipes.predictor(recipe)(weights, stats, test.images)
     np.testing.assert_allclose(averaged, logits, atol=1e-5)
     assert not np.allclose(averaged, alone(weights, stats, test.images), atol=1e-3)
 
 
 @pytest.mark.parametrize("jit", [True, False])
 def test_a_last_step_that_overflows_the_weights_is_no_result(tmp_path, jit):
-    """Loss and gradients of the only step are finite; only the validation sees what it did."""
+    """Loss and gradients of the only step are finite; so are the weights; only the validation shows what it did."""
     one = dataclasses.replace(MLP, jit=jit, optimizer="sgd", epochs=1, steps_per_epoch=1, schedule="constant")
-    with pytest.raises(FloatingPointError, match=r"epoch 1: the validation loss is .*no epoch was finished.*Lower"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"validation of epoch 1: .* logits are not finite; there is no check",
+    ):
         train(dataclasses.replace(one, learning_rate=3e38, ema_decay=0.0, warmup_epochs=0.0), tmp_path)
     assert not (tmp_path / "checkpoints").exists() and not (tmp_path / "result.json").exists()
 
@@ -292,20 +302,20 @@ def test_a_last_step_that_overflows_the_weights_is_no_result(tmp_path, jit):
 @pytest.mark.parametrize("name", ["learning_rate", "clip_norm", "warmup_epochs", "weight_decay"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e39, -1.0])
 def test_numbers_that_float32_does_not_hold_are_refused(name, value):
-    with pytest.raises(ValueError, match=rf"--{name}={re.escape(str(value))} must be .*finite"):
+    with pytest.raises(ValueError, match=rf"{name}={re.escape(str(value))} must be .*finite"):
         dataclasses.replace(MLP, **{name: value})
 
 
 @pytest.mark.parametrize("name", ["loss", "optimizer", "schedule", "report", "resize", "precision"])
 def test_names_that_do_not_exist_are_refused(name):
-    with pytest.raises(ValueError, match=f"--{name}=nothing is not one of "):
+    with pytest.raises(ValueError, match=f"{name}='nothing' is not one of "):
         dataclasses.replace(MLP, **{name: "nothing"})
 
 
 def test_the_names_that_recipes_allow_are_those_that_exist():
-    assert set(CHOICES["loss"]) == set(build.LOSSES) and CHOICES["resize"] == pictures.RESIZES
+    assert set(CHOICES["loss"]) == set(losses.LOSSES) and CHOICES["resize"] == pictures.RESIZES
     for name in CHOICES["optimizer"]:
-        optimizer, _ = build.make_optimizer(dataclasses.replace(MLP, optimizer=name), 3)
+        optimizer, _ = assemble.make_optimizer(dataclasses.replace(MLP, optimizer=name), 100)
         assert optimizer.init({"w": tf.Variable([1.0])})
 
 
@@ -322,12 +332,39 @@ def test_settings_that_do_not_fit_leave_the_directory_free(tmp_path):
     assert train(MLP, tmp_path).epochs == MLP.epochs
 
 
-def test_a_complete_run_keeps_its_measures_when_its_checkpoints_are_gone(tmp_path, capsys):
-    result = train(MLP, tmp_path)
+@pytest.mark.parametrize("patience", [0, 1])
+def test_a_complete_run_keeps_its_measures_when_its_checkpoints_are_gone(tmp_path, capsys, patience):
+    """Also one that ended by patience, before its last epoch. A longer one is not trained anew in silence."""
+    recipe = dataclasses.replace(MLP, patience=patience, epochs=30 if patience else 2, learning_rate=1e-9)
+    result = train(recipe, tmp_path)
     before = measures(tmp_path)
     shutil.rmtree(tmp_path / "checkpoints")
-    assert train(MLP, tmp_path) == result and measures(tmp_path) == before
+    assert train(recipe, tmp_path) == result and measures(tmp_path) == before
     assert "is complete" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"its checkpoints are gone: .*clean=True"):
+        train(dataclasses.replace(recipe, epochs=40, patience=0), tmp_path)
+    assert measures(tmp_path) == before and (tmp_path / "result.json").exists()
+
+
+def test_a_run_that_goes_on_is_read_from_its_newest_checkpoint(tmp_path, monkeypatch):
+    train(dataclasses.replace(MLP, ema_decay=0.0), tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(run.Stopped):
+        interrupt_at_block(patch, 2, signal.SIGTERM)
+        train(dataclasses.replace(MLP, ema_decay=0.0, epochs=9, steps_per_loop=1), tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    newest = checkpoint.read(checkpoint.checkpoints(tmp_path / "checkpoints")[-1])[0]["weights"]
+    np.testing.assert_array_equal(run.load_run(tmp_path)[1]["dense1"]["w"], newest["dense1"]["w"])
+
+
+def test_config_json_that_is_gone_or_damaged_is_refused(tmp_path):
+    train(MLP, tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged .*clean=True"):
+        train(MLP, tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"has checkpoints but no config\.json"):
+        train(MLP, tmp_path)
+    assert train(MLP, tmp_path, clean=True).epochs == 2
 
 
 def test_only_a_run_that_reports_the_best_keeps_it(tmp_path):
@@ -337,17 +374,18 @@ def test_only_a_run_that_reports_the_best_keeps_it(tmp_path):
 
 
 def test_two_logits_have_the_measures_and_drawings_of_one(monkeypatch):
-    monkeypatch.setattr(binary_plots, "overview", lambda p, labels, names: p)
-    monkeypatch.setattr(binary_plots, "most_wrong", lambda images, p, labels, names: p)
-    part, one = made_set(classes=2).test, np.random.default_rng(0).normal(size=[20, 1]).astype(np.float32)
+    monkeypatch.setattr(plots, "overview", lambda p, labels, names: p)
+    monkeypatch.setattr(plots, "most_wrong", lambda images, p, labels, names: p)
+    splits, one = made_set(classes=2), np.random.default_rng(0).normal(size=[20, 1]).astype(np.float32)
     two = np.concatenate([np.ones_like(one), one + 1], axis=1)
-    single, double = (report.measures(logits, part, ("a", "b")) for logits in (one, two))
+    task = own_task(splits, loss_fn=lambda *_: None)
+    single, double = (report.measure(task, logits, splits.test, "test") for logits in (one, two))
     assert single.keys() == double.keys() and "pearson" in double
     np.testing.assert_allclose(list(single.values()), list(double.values()), rtol=1e-5)
-    found = report.drawings(two, part, ("a", "b"))
+    found = report.drawings(two, splits.test, ("a", "b"))
     assert found.keys() == {"measures", "most_wrong"}
     np.testing.assert_allclose(found["measures"], report.probabilities(one), rtol=1e-5)
-    assert report.drawings(np.zeros([20, 3], np.float32), part, ("a", "b", "c")) == {}
+    assert report.drawings(np.zeros([20, 3], np.float32), splits.test, ("a", "b", "c")) == {}
 
 
 @pytest.mark.parametrize("count", [3, 400])
@@ -356,3 +394,159 @@ def test_the_confusion_of_many_classes_is_drawn_in_bounds(count):
     assert max(drawing.get_size_inches()) < 24
     assert len(drawing.axes[0].texts) == (9 if count == 3 else 0)
     assert 3 <= len(drawing.axes[0].get_xticks()) <= 30
+
+
+# Anyone's network, loss and optimizer
+
+
+def own_forward(weights, stats, images, *, training, seed=None):
+    return tf.reshape(tf.cast(images, tf.float32), [-1, 64]) / 255 @ weights["w"], stats
+
+
+def own_task(splits=None, **changes):
+    """Softmax regression that nothing in tfcore knows."""
+
+    def init(seed):
+        shape = [64, len(splits.class_names)]
+        return {"w": 0.1 * tf.random.stateless_normal(shape, seed)}, {}
+
+    splits = splits or made_set()
+    fields = {"init": init, "forward": own_forward, "loss": None, "optimizer": optimizers.adam(1e-2), **changes}
+    loss_fn = fields.pop("loss_fn", None)
+    fields["loss"] = fields["loss"] or (None if loss_fn else losses.softmax_cross_entropy)
+    return run.Task(splits, loss_fn=loss_fn, **fields)
+
+
+def test_any_task_has_what_a_recipe_has(tmp_path, monkeypatch, capsys):
+    """Killed and resumed it ends with the same bytes; its curves, export and report are there; measures are its own."""
+    made = own_task(config={"width": 3}, measures=lambda logits, labels: {"largest": logits.max()})
+    arguments = {"epochs": 3, "batch_size": 16, "steps_per_loop": 1}
+    result = run.train(made, tmp_path / "whole", **arguments)
+    with monkeypatch.context() as patch, pytest.raises(run.Stopped):
+        interrupt_at_block(patch, 4, signal.SIGINT)
+        run.train(made, tmp_path / "cut", **arguments)
+    run.train(made, tmp_path / "cut", **arguments)
+    assert final_bytes(tmp_path / "cut") == final_bytes(tmp_path / "whole")
+    assert result.test["accuracy"] > 0.6 and "largest" in result.validation
+    assert {path.name for path in (tmp_path / "whole" / "plots").iterdir()} == {"curves.png", "confusion.png"}
+    config, weights, _ = run.load_run(tmp_path / "whole")
+    assert config["config"] == {"width": 3} and weights["w"].shape == (64, 3)
+    assert "w          64x3" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="width was 3, now 4"):
+        run.train(own_task(config={"width": 4}), tmp_path / "whole", **arguments)
+    with pytest.raises(ValueError, match="it has other data"):
+        run.train(own_task(made_set(n=97), config={"width": 3}), tmp_path / "whole", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"loss_fn": lambda w, s, b, seed: w["w"]}, r"loss_fn: it must return loss, \(metrics, new_stats\)"),
+        ({"loss": lambda logits, labels: tf.reduce_mean(logits)}, r"loss: it returned \[\] for labels \[16\]"),
+        ({"loss": lambda logits, labels: logits}, r"loss: it returned \[16, 3\] for labels \[16\]"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_erased(tmp_path, changes, words):
+    arguments = {"epochs": 1, "batch_size": 16}
+    result = run.train(own_task(), tmp_path, **arguments)
+    with pytest.raises(ValueError, match=words):
+        run.train(own_task(**changes), tmp_path, clean=True, **arguments)
+    assert run.train(own_task(), tmp_path, **arguments) == result
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"forward": 3}, "forward is 3, not a function"),
+        ({"optimizer": "adam"}, "optimizer must be an Optimizer"),
+        ({"config": {"a": np.zeros(2)}}, "config must be made of JSON values"),
+        ({"config": {"a": float("nan")}}, "config must be made of JSON values"),
+        ({"augment": "flip"}, "augment is 'flip', not a function"),
+    ],
+)
+def test_a_task_checks_itself(changes, words):
+    with pytest.raises(ValueError, match=words):
+        own_task(**changes)
+
+
+def test_a_task_without_a_loss_is_refused_and_a_repr_is_short():
+    with pytest.raises(ValueError, match="neither loss nor loss_fn"):
+        run.Task(made_set(), own_forward, own_forward, None, optimizers.adam())
+    assert len(repr(own_task())) < 400
+
+
+@pytest.mark.parametrize("argument", [{"epochs": 0}, {"batch_size": 0}, {"patience": -1}, {"report": "first"}])
+def test_arguments_of_a_run_are_refused_by_name(tmp_path, argument):
+    with pytest.raises(ValueError, match=f"{next(iter(argument))}="):
+        run.train(own_task(), tmp_path, **{"epochs": 1, "batch_size": 16, **argument})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_diverged_validation_says_what_is_left_and_what_helps(tmp_path, classes):
+    """Before any measure of two classes is taken of NaN."""
+
+    def forward(weights, stats, images, *, training, seed=None):
+        return own_forward(weights, stats, images, training=training)[0] * (1.0 if training else np.nan), stats
+
+    with pytest.raises(FloatingPointError, match=r"validation of epoch 1: .* logits are not finite; there is no"):
+        run.train(own_task(made_set(classes=classes), forward=forward), tmp_path, epochs=1, batch_size=16)
+
+
+def test_the_reported_loss_is_the_plain_one(tmp_path):
+    """Label smoothing is only in what is minimized."""
+    recipe = dataclasses.replace(CNN, label_smoothing=0.3, augment=Augment(), epochs=1)
+    result = train(recipe, tmp_path)
+    recipe, weights, stats, _ = recipes.load_run(tmp_path)
+    test = made_set().test
+    plain = training.summarize(recipes.predictor(recipe)(weights, stats, test.images), test.labels)["loss"]
+    assert result.test["loss"] == pytest.approx(plain)
+    (event,) = measures(tmp_path)
+    assert event[2].keys() == {"loss", "accuracy"}
+
+
+def test_an_environment_that_changed_is_noted_at_each_start(tmp_path, monkeypatch, capsys):
+    train(MLP, tmp_path)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    train(dataclasses.replace(MLP, epochs=3), tmp_path)
+    first, second = json.loads((tmp_path / "environment.json").read_text())
+    assert first["changed"] == [] and second["changed"] == ["XLA_FLAGS: , now --xla_cpu_enable_fast_math=false"]
+    assert "not the same bits: XLA_FLAGS" in capsys.readouterr().err
+
+
+def test_drawing_does_not_depend_on_the_backend_that_someone_named(tmp_path):
+    code = "from tfcore.run import plots; plots.save('.', {'a': plots.curves([])})"
+    environment = {**os.environ, "MPLBACKEND": "nowhere"}
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_terminal_a_long_epoch_says_something_every_half_minute(capsys):
+    """A block takes 8 seconds by this clock: a line after 32 seconds, and none at the end of the epoch."""
+    now = iter(range(0, 1000, 8))
+    plan = run.Plan(2, 10, 0, 0, 1, 0, 0, "last", False, steps=6)
+    with tqdm(disable=True) as bar:
+        shown = console.Shown(bar, NoBoard(), None, "epoch 1/2", plan, Progress(), clock=lambda: next(now))
+        progress = Progress()
+        for step in range(6):
+            progress = progress.after(1, {"loss": 2.0, "gradient_norm": 1.0}, 8.0)
+            shown.block(progress, {"loss": 2.0, "gradient_norm": 1.0}, 1, step + 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("epoch 1/2  step ") and "loss 2.0000" in lines[0]
+    assert "images/s  left 0" in lines[0]
+
+
+class NoBoard:
+    def scalars(self, *args):
+        pass
+
+
+def test_the_command_for_tensorboard_works_as_it_stands(monkeypatch, tmp_path):
+    program = tmp_path / "bin" / "tensorboard"
+    program.parent.mkdir()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    assert console.tensorboard_command() == f"{tmp_path}/bin/python -m tensorboard.main"
+    program.write_text("")
+    assert console.tensorboard_command() == str(program)
+    monkeypatch.chdir(tmp_path)
+    assert console.tensorboard_command() == "bin/tensorboard"

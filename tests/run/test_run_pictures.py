@@ -11,12 +11,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run import final_bytes, measures
 
-from tfcore import build, checkpoint, plots, report, run, run_dir
+from tfcore import checkpoint, recipes
 from tfcore.data import Arrays, Splits, augment, load
 from tfcore.data.augment import Augment
 from tfcore.data.order import Rows
 from tfcore.models import cnn
 from tfcore.recipes import Recipe
+from tfcore.run import directory as run_directory, loop, plots, report
 
 TINY = cnn.Config((8, 8, 3), ((3,),), hidden=(), pool_features=True)
 RECIPE = Recipe("small", "folder", TINY, loss="sigmoid_cross_entropy", batch_size=4, epochs=2, validation=4)
@@ -67,7 +68,7 @@ def done(folder, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         directory = tmp_path_factory.mktemp("run")
-        return directory, run.train(RECIPE, directory, data_dir=folder)
+        return directory, recipes.train(RECIPE, directory, data_dir=folder)
 
 
 def made_set(n=96, sides=(8, 8)):
@@ -93,7 +94,7 @@ def test_unusable_pictures_are_listed_with_reasons(done):
 
 
 def test_the_survey_and_the_first_bad_files_are_printed(folder, tmp_path, capsys):
-    run.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)
+    recipes.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)
     out = capsys.readouterr().out
     assert "folder: 30 train, 4 validation, 6 test images of 2 classes" in out
     assert "44 pictures (dark 22, light 22)" in out and "most common size 12 x 10 (40), 4 unreadable" in out
@@ -103,7 +104,7 @@ def test_the_survey_and_the_first_bad_files_are_printed(folder, tmp_path, capsys
 
 def test_without_bad_files_the_list_is_empty(tmp_path):
     folder = write_folder(tmp_path / "all", 10)
-    run.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)
+    recipes.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)
     assert json.loads((tmp_path / "run" / "bad_files.json").read_text()) == []
 
 
@@ -131,11 +132,11 @@ def test_rows_of_metrics_hold_the_measures_of_two_classes(done):
 
 def test_the_result_holds_the_measures_of_the_test_part_by_hand(done, folder):
     directory, result = done
-    recipe, weights, stats, facts = run_dir.load_run(directory)
+    recipe, weights, stats, facts = recipes.load_run(directory)
     splits = load("folder", folder, image_size=(8, 8), validation=4, max_bad_fraction=0.2)
-    assert facts["class_names"] == ["dark", "light"] and facts["content"] == splits.source.content
-    assert splits.source.content == json.loads((directory / "config.json").read_text())["content"]
-    logits = build.make_predict(recipe)(weights, stats, splits.test.images)[:, 0].astype(np.float64)
+    assert facts["class_names"] == ["dark", "light"] and facts["pictures"]["content"] == splits.source.content
+    assert json.loads((directory / "config.json").read_text()) == {k: v for k, v in facts.items() if k != "epoch"}
+    logits = recipes.predictor(recipe)(weights, stats, splits.test.images)[:, 0].astype(np.float64)
     p, labels = 1 / (1 + np.exp(-logits)), splits.test.labels
     test = result.test
     assert test["pearson"] == pytest.approx(np.corrcoef(p, labels)[0, 1], abs=1e-5)
@@ -183,7 +184,7 @@ def test_tensorboard_gets_the_measures_of_each_epoch(done):
 
 
 def test_no_picture_of_augmentation_without_any(tmp_path):
-    run.train(dataclasses.replace(RECIPE, epochs=1, augment=Augment()), tmp_path, splits=made_set())
+    recipes.train(dataclasses.replace(RECIPE, epochs=1, augment=Augment()), tmp_path, splits=made_set())
     assert "augmented" not in read_events(tmp_path).Tags()["tensors"]
     assert not (tmp_path / "bad_files.json").exists()
 
@@ -194,52 +195,52 @@ def test_no_picture_of_augmentation_without_any(tmp_path):
 def test_too_many_bad_pictures_end_the_run_before_training(folder, tmp_path):
     recipe = dataclasses.replace(RECIPE, max_bad_fraction=0.05)
     with pytest.raises(ValueError, match=r"4 of 44 pictures are unusable, max_bad_fraction=0\.05 allows 2: dark/bad1"):
-        run.train(recipe, tmp_path / "run", data_dir=folder)
-    assert not {path.name for path in (tmp_path / "run").iterdir()} & {"config.json", "checkpoints", "train"}
-    run.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)  # nothing is in its way
+        recipes.train(recipe, tmp_path / "run", data_dir=folder)
+    assert not (tmp_path / "run").exists()
+    recipes.train(dataclasses.replace(RECIPE, epochs=1), tmp_path / "run", data_dir=folder)  # nothing is in its way
 
 
 @pytest.mark.parametrize("change", [-0.1, 1.1, float("nan")])
 def test_a_fraction_outside_0_to_1_is_refused(change):
-    with pytest.raises(ValueError, match="--max_bad_fraction="):
+    with pytest.raises(ValueError, match="max_bad_fraction="):
         dataclasses.replace(RECIPE, max_bad_fraction=change)
 
 
 def test_other_pictures_in_the_same_place_are_refused(tmp_path):
     folder, recipe = write_folder(tmp_path / "all", 10), dataclasses.replace(RECIPE, epochs=1)
-    run.train(recipe, tmp_path / "run", data_dir=folder)
+    recipes.train(recipe, tmp_path / "run", data_dir=folder)
     before = final_bytes(tmp_path / "run")
     Image.new("RGB", (12, 10), (1, 2, 3)).save(folder / "dark" / "3.png")
-    with pytest.raises(ValueError, match=r"other settings: it has other pictures.*--clean") as refused:
-        run.train(dataclasses.replace(recipe, epochs=2), tmp_path / "run", data_dir=folder)
+    with pytest.raises(ValueError, match=r"other settings: it has other data.*clean=True") as refused:
+        recipes.train(dataclasses.replace(recipe, epochs=2), tmp_path / "run", data_dir=folder)
     assert "\n" not in str(refused.value) and final_bytes(tmp_path / "run") == before
-    run.train(recipe, tmp_path / "run", data_dir=folder, clean=True)
+    recipes.train(recipe, tmp_path / "run", data_dir=folder, clean=True)
     assert final_bytes(tmp_path / "run") != before
 
 
 def test_the_same_pictures_in_another_place_go_on(tmp_path, capsys):
     recipe = dataclasses.replace(RECIPE, epochs=1)
-    run.train(recipe, tmp_path / "run", data_dir=write_folder(tmp_path / "all", 10))
+    recipes.train(recipe, tmp_path / "run", data_dir=write_folder(tmp_path / "all", 10))
     more = dataclasses.replace(recipe, epochs=2, max_bad_fraction=0.5)
-    run.train(more, tmp_path / "run", data_dir=write_folder(tmp_path / "copy", 10))
+    recipes.train(more, tmp_path / "run", data_dir=write_folder(tmp_path / "copy", 10))
     assert "resumed from" in capsys.readouterr().out and len(measures(tmp_path / "run")) == 2
 
 
 def test_pictures_that_changed_their_class_are_other_pictures(tmp_path):
     """Two of them: a set of other labels and another order must not go on as if nothing had happened."""
     folder, recipe = write_folder(tmp_path / "all", 10), dataclasses.replace(RECIPE, epochs=1)
-    run.train(recipe, tmp_path / "run", data_dir=folder)
+    recipes.train(recipe, tmp_path / "run", data_dir=folder)
     for name in ("0.png", "1.png"):
         (folder / "dark" / name).rename(folder / "light" / f"was_dark_{name}")
-    with pytest.raises(ValueError, match="other pictures"):
-        run.train(dataclasses.replace(recipe, epochs=2), tmp_path / "run", data_dir=folder)
+    with pytest.raises(ValueError, match="other data"):
+        recipes.train(dataclasses.replace(recipe, epochs=2), tmp_path / "run", data_dir=folder)
 
 
 def test_clean_forgets_the_list_of_bad_files(tmp_path):
-    run.train(dataclasses.replace(RECIPE, epochs=1), tmp_path, splits=made_set())
+    recipes.train(dataclasses.replace(RECIPE, epochs=1), tmp_path, splits=made_set())
     (tmp_path / "bad_files.json").write_text("[]")
     (tmp_path / "notes.txt").write_text("mine")
-    run_dir.forget(tmp_path)
+    run_directory.forget(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} & {"bad_files.json", "config.json", "plots"} == set()
     assert (tmp_path / "notes.txt").exists()
 
@@ -249,14 +250,15 @@ def test_clean_forgets_the_list_of_bad_files(tmp_path):
 
 def parts_measured(monkeypatch):
     """Returns the list of the parts that are measured from now on."""
-    parts, original = [], report.measures
+    parts, original = [], report.measure
 
-    def noting(logits, part, *rest):
+    def noting(task, logits, part, when):
         assert len(logits) == len(part.labels) == len(part.images)
         parts.append(part)
-        return original(logits, part, *rest)
+        return original(task, logits, part, when)
 
-    monkeypatch.setattr(report, "measures", noting)
+    for module in (report, loop):
+        monkeypatch.setattr(module, "measure", noting)
     return parts
 
 
@@ -265,7 +267,7 @@ def test_validation_steps_are_batches_of_the_validation_part(tmp_path, monkeypat
     """20 examples in batches of 4; the result is measured on the test part and on all of them."""
     parts, splits = parts_measured(monkeypatch), made_set()
     recipe = dataclasses.replace(RECIPE, validation_steps=steps, augment=Augment())
-    run.train(recipe, tmp_path, splits=splits)
+    recipes.train(recipe, tmp_path, splits=splits)
     assert [len(part.labels) for part in parts] == [count, count, 20, 20]
     pairs = [{(x.tobytes(), int(y)) for x, y in zip(*part)} for part in parts[:2]]
     whole = {(x.tobytes(), int(y)) for x, y in zip(*splits.validation)}
@@ -277,13 +279,13 @@ def test_validation_steps_are_batches_of_the_validation_part(tmp_path, monkeypat
 def test_a_part_on_the_disk_is_validated_in_steps(folder, tmp_path, monkeypatch):
     parts = parts_measured(monkeypatch)
     recipe = dataclasses.replace(RECIPE, validation=5, validation_steps=1, epochs=1)
-    run.train(recipe, tmp_path / "run", data_dir=folder)
+    recipes.train(recipe, tmp_path / "run", data_dir=folder)
     assert [len(part.labels) for part in parts] == [4, 6, 5] and isinstance(parts[0].images, Rows)
 
 
 def test_validation_steps_do_not_change_the_weights(tmp_path):
     for name, steps in (("a", 0), ("b", 1)):
-        run.train(dataclasses.replace(RECIPE, validation_steps=steps), tmp_path / name, splits=made_set())
+        recipes.train(dataclasses.replace(RECIPE, validation_steps=steps), tmp_path / name, splits=made_set())
     weights = [checkpoint.read(checkpoint.checkpoints(tmp_path / n / "checkpoints")[-1])[0]["weights"] for n in "ab"]
     for a, b in zip(*(tf.nest.flatten(w) for w in weights)):
         np.testing.assert_array_equal(a, b)
@@ -292,13 +294,13 @@ def test_validation_steps_do_not_change_the_weights(tmp_path):
 def test_a_run_on_rows_of_a_file_equals_one_on_arrays(folder, tmp_path):
     splits = load("folder", folder, image_size=(8, 8), validation=4, max_bad_fraction=0.2)
     in_memory = [Arrays(np.asarray(part.images), part.labels) for part in splits[:3]]
-    run.train(RECIPE, tmp_path / "rows", splits=splits)
-    run.train(RECIPE, tmp_path / "arrays", splits=splits._replace(**dict(zip(splits._fields, in_memory))))
+    recipes.train(RECIPE, tmp_path / "rows", splits=splits)
+    recipes.train(RECIPE, tmp_path / "arrays", splits=splits._replace(**dict(zip(splits._fields, in_memory))))
     assert final_bytes(tmp_path / "rows") == final_bytes(tmp_path / "arrays")
     assert measures(tmp_path / "rows") == measures(tmp_path / "arrays")
 
 
 def test_a_huge_learning_rate_is_explained_on_augmented_images_too(tmp_path):
     recipe = dataclasses.replace(RECIPE, learning_rate=1e30, optimizer="sgd", scale=1.0)
-    with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(conv1|logits)/[wb].*no epoch was finished"):
-        run.train(recipe, tmp_path, splits=made_set())
+    with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(conv1|logits)/[wb].*no checkpoint yet"):
+        recipes.train(recipe, tmp_path, splits=made_set())

@@ -1,7 +1,6 @@
 """The scripts as a person runs them: what they print, what they leave, how they end."""
 
 import dataclasses
-import importlib
 import os
 import re
 import signal
@@ -10,16 +9,23 @@ import sys
 import textwrap
 from pathlib import Path
 
+import evaluate
+import flags
 import numpy as np
+import predict
 import pytest
-from absl import flags
+import train_cnn
+import train_mlp
+from absl import flags as absl_flags
 from PIL import Image
 
-from tfcore import build, checkpoint, run, tree
-from tfcore.data import load
+from tfcore import checkpoint, recipes, run, tree
+from tfcore.data import Arrays, Splits, load, sources
 from tfcore.data.datasets import load_pictures
 from tfcore.models import cnn, inception_v3
 from tfcore.recipes import RECIPES, Recipe
+from tfcore.run.directory import describe
+from tfcore.run.result import export
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,8 +106,8 @@ def test_the_same_command_again_says_that_the_run_is_complete(digits_run):
         pytest.param("train_mlp.py", ["--colour=red"], 2, "colour", marks=pytest.mark.slow),
         ("train_cnn.py", ["--filters=1,2,3", "--dataset=digits"], 2, "2 convolutions"),
         pytest.param("train_cnn.py", ["--hidden=12,x"], 2, "--hidden=12,x", marks=pytest.mark.slow),
-        ("train_mlp.py", ["--dataset=mnist", "--data_dir=/nonexistent"], 1, "/nonexistent/mnist"),
         ("train_mlp.py", ["--dataset=digits", "--batch_size=5000"], 1, ": --batch_size=5000 must be between 1 and"),
+        ("train_mlp.py", ["--dataset=mnist", "--data_dir=/nonexistent"], 1, "/nonexistent/mnist"),
         ("evaluate.py", ["--run=nowhere"], 1, "--run=nowhere"),
         ("predict.py", ["--run=nowhere"], 2, "pictures"),
     ],
@@ -178,108 +184,120 @@ def test_transfer_without_weights_says_what_to_put_where(tmp_path):
 # What the flags mean: in this process, without training
 
 
-@pytest.fixture
-def script(monkeypatch):
-    """Imports a script by name and parses flags for it; afterwards flags and modules are as they were."""
-    monkeypatch.syspath_prepend(ROOT / "scripts")
-    names = {path.stem for path in (ROOT / "scripts").glob("*.py")}
-
-    def forget_scripts():
-        """Removes the flags of all scripts and returns them: two scripts define flags of one name."""
-        found = {name: list(all_) for name, all_ in flags.FLAGS.flags_by_module_dict().items() if name in names}
-        for name in [flag.name for defined in found.values() for flag in defined]:
-            delattr(flags.FLAGS, name)
-        return found
-
-    flags_before, modules_before = forget_scripts(), {name: sys.modules.pop(name, None) for name in names}
-
-    def load_script(name, *arguments):
-        module = importlib.import_module(name)
-        flags.FLAGS([name, *map(str, arguments)])
-        return module
-
-    yield load_script
-    forget_scripts()
-    flags.FLAGS.unparse_flags()
-    for module, defined in flags_before.items():
-        for flag in defined:
-            flags.FLAGS[flag.name] = flag
-            flags.FLAGS.register_flag_by_module(module, flag)
-    for name, module in modules_before.items():
-        sys.modules.pop(name, None)
-        if module:
-            sys.modules[name] = module
+def parsed(module, *arguments):
+    """Returns the flags of a script, parsed."""
+    values = flags.parser(module.define)
+    values([module.__name__, *map(str, arguments)])
+    return values
 
 
-@pytest.mark.parametrize(
-    ("message", "wanted"),
-    [
-        ("batch_size=1000 must be at most 48", "--batch_size=1000 must be at most 48"),
-        ("view_flip=True needs clean=False", "--view_flip needs --noclean"),
-        ("put it there, or leave data_dir=... out", "put it there, or leave --data_dir=... out"),
-        ("--epochs=0, (--filters=64?)", "--epochs=0, (--filters=64?)"),
-        ("colour=red in /data/seed=3/x?epochs=1", "colour=red in /data/seed=3/x?epochs=1"),
-    ],
-)
-def test_a_library_error_is_told_in_flags(script, message, wanted):
-    script("train_cnn")
-    assert importlib.import_module("_command")._as_flags(message) == wanted
+def chosen(monkeypatch, *arguments, module=train_cnn):
+    """The recipe and the run directory that a script would train with these flags."""
+    trained = []
+    monkeypatch.setattr(recipes, "train", lambda recipe, logdir, **options: trained.append((recipe, logdir)))
+    module.main(parsed(module, *arguments), [])
+    return trained[0]
 
 
-def chosen(script, monkeypatch, *arguments):
-    """The recipe and the run directory that train_cnn.py would train with these flags."""
-    module, trained = script("train_cnn", *arguments), []
-    monkeypatch.setattr(module, "train", lambda recipe, changes: trained.append((recipe, changes)))
-    module.main([])
-    return importlib.import_module("_command").place(*trained[0])
-
-
-PETS = "--dataset=cats_vs_dogs"
+PETS, FASHION = "--dataset=cats_vs_dogs", "--dataset=fashion_mnist"
 CHOICES = {
     (PETS, "--filters=128"): ("pets_cnn128", ((128,), (128,)), "cats_vs_dogs-seed0"),
-    (PETS, "--filters=64,128"): ("pets_cnn64_128", ((64,), (128,)), "cats_vs_dogs-seed0"),
-    (PETS, "--filters=24"): ("pets_cnn24", ((24,),), "cats_vs_dogs-seed0"),
-    (PETS, "--filters=48"): ("pets_cnn48", ((48,), (48,)), "cats_vs_dogs-seed0"),
-    (PETS, "--filters=32"): ("pets_cnn128", ((32,), (32,)), "cats_vs_dogs-filters32-seed0"),
-    (PETS, "--filters=16,32"): ("pets_cnn128", ((16,), (32,)), "cats_vs_dogs-filters16,32-seed0"),
     (PETS,): ("pets_cnn128", ((128,), (128,)), "cats_vs_dogs-seed0"),
-    (PETS, "--filters=128", "--learning_rate=0.5"): (
-        "pets_cnn128", ((128,), (128,)), "cats_vs_dogs-learning_rate0.5-seed0",
-    ),
+    (PETS, "--filters=24"): ("pets_cnn128", ((24,), (24,)), "cats_vs_dogs-filters24-seed0"),
+    (PETS, "--filters=16,32"): ("pets_cnn128", ((16,), (32,)), "cats_vs_dogs-filters16,32-seed0"),
+    (PETS, "--learning_rate=0.5"): ("pets_cnn128", ((128,), (128,)), "cats_vs_dogs-learning_rate0.5-seed0"),
+    (PETS, "--learning_rate=1e-6", "--epochs=3"): ("pets_cnn128", ((128,), (128,)), "cats_vs_dogs-seed0"),
     (PETS, "--recipe=pets_cnn24", "--filters=32"): ("pets_cnn24", ((32,),), "cats_vs_dogs-filters32-seed0"),
     ("--recipe=pets_cnn150",): ("pets_cnn150", ((32,), (64,), (128,)), "cats_vs_dogs-seed0"),
     ("--dataset=folder", "--data_dir=x"): ("folder_cnn", ((32,), (64,), (128,)), "folder-seed0"),
-    ("--dataset=folder", "--data_dir=x", "--filters=8"): ("folder_cnn", ((8,), (8,), (8,)), "folder-filters8-seed0"),
+    ("--dataset=folder", "--filters=8"): ("folder_cnn", ((8,), (8,), (8,)), "folder-filters8-seed0"),
     ("--dataset=digits", "--filters=128"): ("fashion_cnn", ((128,), (128,)), "digits-filters128-seed0"),
-    ("--dataset=fashion_mnist",): ("fashion_cnn", ((64,), (64,)), "fashion_mnist-seed0"),
+    (FASHION,): ("fashion_cnn", ((64,), (64,)), "fashion_mnist-seed0"),
+    (FASHION, "--batch_norm"): ("fashion_cnn", ((64,), (64,)), "fashion_mnist-batch_normTrue-seed0"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("arguments", CHOICES, ids=" ".join)
-def test_dataset_and_filters_choose_the_recipe(script, monkeypatch, arguments):
+def test_dataset_and_filters_choose_the_recipe(monkeypatch, arguments):
+    """A flag that repeats the recipe's own value does not make another run."""
     name, blocks, run_name = CHOICES[arguments]
-    recipe, logdir = chosen(script, monkeypatch, *arguments)
+    recipe, logdir = chosen(monkeypatch, *arguments)
     assert (recipe.name, recipe.model.blocks) == (name, blocks)
     assert logdir == Path("logs") / name / run_name
     assert recipe.dataset == run_name.split("-")[0]
-    wanted = dataclasses.replace(RECIPES[name], dataset=recipe.dataset, learning_rate=recipe.learning_rate)
-    assert recipe == dataclasses.replace(wanted, model=dataclasses.replace(wanted.model, blocks=blocks))
 
 
-def test_150_filters_are_150_filters(script, monkeypatch):
-    assert chosen(script, monkeypatch, PETS, "--filters=150")[0].model.blocks == ((150,), (150,))
+AT_HAND = {
+    "cats_vs_dogs": ("pets_cnn128", "cats_vs_dogs-seed0"),
+    "fashion_mnist": ("fashion_cnn128", "fashion_mnist-seed0"),
+    "digits": ("digits_cnn128", "digits-seed0"),
+}
 
 
-@pytest.mark.parametrize("filters", ["64,128_best", "150_augmented"])
-def test_names_are_no_filters(script, monkeypatch, filters):
-    with pytest.raises(flags.Error, match="--filters="):
-        chosen(script, monkeypatch, PETS, f"--filters={filters}")
+@pytest.mark.parametrize("filters", [[], ["--filters=128"]], ids=["", "filters"])
+@pytest.mark.parametrize("found", AT_HAND)
+def test_without_a_set_the_best_at_hand_is_trained_under_its_own_name(monkeypatch, capsys, found, filters):
+    """The network of the post with 128 filters on each, and the first line says which, why, and how to choose."""
+    monkeypatch.setattr(sources, "first_at_hand", lambda names, data_dir: (found, "because"))
+    recipe, logdir = chosen(monkeypatch, *filters)
+    name, run_name = AT_HAND[found]
+    assert (recipe.name, logdir) == (name, Path("logs") / name / run_name)
+    assert (recipe.model.blocks, recipe.model.hidden) == (((128,), (128,)), (256, 256))
+    words = f"--dataset=auto: {found}, recipe {name} (because); --dataset and --recipe choose another\n"
+    assert capsys.readouterr().out == words
+    if found != "cats_vs_dogs":
+        return
+    monkeypatch.setattr(sources, "first_at_hand", lambda names, data_dir: ("mnist", "because"))
+    assert chosen(monkeypatch, module=train_mlp)[1] == Path("logs/mnist_perceptron/mnist-seed0")
 
 
-def test_the_flags_of_pictures_reach_the_recipe(script, monkeypatch):
+@pytest.mark.parametrize("arguments", [[], ["--recipe=pets_best"], ["--recipe=fashion_cnn"]], ids=" ".join)
+def test_help_shows_groups_and_the_defaults_of_the_recipe_on_one_screen(monkeypatch, arguments):
+    monkeypatch.setattr(sys, "argv", ["train_cnn.py", *arguments])
+    values = flags.parser(train_cnn.define)
+    short, full = (flags.help_text(values, train_cnn.__doc__, full=full) for full in (False, True))
+    assert len(short.splitlines()) <= 50 and max(map(len, short.splitlines())) <= 120
+    groups = re.findall(r"^(\w+):$", short, re.MULTILINE)
+    assert groups == ["what", "network", "training", "augmentation", "output"]
+    assert set(re.findall(r"--(\w+)", short)) - {"helpfull"} <= set(re.findall(r"--(\w+)", full)) | {"filters"}
+    assert "--ema_decay" in full and "--ema_decay" not in short
+    recipe = RECIPES[arguments[0].partition("=")[2] if arguments else "pets_cnn128"]
+    assert f"[{recipe.learning_rate:g}]" in re.search(r"--learning_rate.*", short)[0]
+    assert f"[{','.join(map(str, recipe.model.hidden))}]" in re.search(r"--hidden.*", short)[0]
+
+
+def test_errors_of_the_library_are_told_in_flags():
+    values = flags.parser(train_cnn.define)
+    message = "clean=True starts over; histograms=False, epochs=0 and width=3; a/hidden=8, x?epochs=1 (filters=64?)"
+    wanted = "--clean starts over; --nohistograms, --epochs=0 and width=3; a/hidden=8, x?epochs=1 (--filters=64?)"
+    assert flags.in_flags(values, message) == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dropout=1.5"], "dropout=1.5 must be at least 0 and below 1"),
+        (["--learning_rate=-1"], "learning_rate=-1.0 must be positive"),
+        (["--loss=sigmoid_mse", "--label_smoothing=0.1"], "label_smoothing=0.1 needs a cross-entropy"),
+        (["--shift=3"], "shift=3"),
+        (["--image_size=4x4"], "4"),
+        (["--filters=64,128_best"], "--filters="),
+        (["--filters=150_augmented"], "--filters="),
+    ],
+)
+def test_a_wrong_setting_is_bad_usage_before_anything_is_touched(monkeypatch, arguments, words):
+    with pytest.raises(absl_flags.Error, match=re.escape(words)):
+        chosen(monkeypatch, PETS, *arguments)
+
+
+def test_150_filters_are_150_filters(monkeypatch):
+    assert chosen(monkeypatch, PETS, "--filters=150")[0].model.blocks == ((150,), (150,))
+
+
+def test_the_flags_of_pictures_reach_the_recipe(monkeypatch):
     """But for --max_bad_fraction, which may change, they are in the name of the run."""
     arguments = ("--validation_steps=3", "--resize=pad", "--max_bad_fraction=0.3", "--image_size=50x40")
-    recipe, logdir = chosen(script, monkeypatch, PETS, *arguments)
+    recipe, logdir = chosen(monkeypatch, PETS, *arguments)
     assert (recipe.validation_steps, recipe.resize, recipe.max_bad_fraction) == (3, "pad", 0.3)
     assert recipe.model.image_shape == (50, 40, 3)
     assert logdir.name == "cats_vs_dogs-image_size50x40-resizepad-validation_steps3-seed0"
@@ -310,18 +328,18 @@ PICTURES = Recipe("small", "folder", MODEL, loss="sigmoid_cross_entropy", batch_
 def facts_of(recipe, folder):
     """What the export of a run on `folder` says about it."""
     _, classes, source = load_pictures(recipe.dataset, folder, image_size=(5, 6))
-    return {"class_names": list(classes), "content": source.content, "order": source.order}
+    return {"class_names": list(classes), "pictures": {"content": source.content, "order": source.order}}
 
 
-def evaluated(script, *arguments, recipe=PICTURES, facts):
-    return script("evaluate", "--run=nowhere", *arguments).load(recipe, facts)
+def evaluated(*arguments, recipe=PICTURES, facts):
+    return evaluate.load(parsed(evaluate, "--run=nowhere", *arguments), recipe, facts)
 
 
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("dataset", ["folder", "cats_vs_dogs"])
-def test_the_pictures_of_the_run_give_its_test_part(script, tmp_path, dataset, capsys):
+def test_the_pictures_of_the_run_give_its_test_part(tmp_path, dataset, capsys):
     folder, recipe = write_pictures(tmp_path / "mine"), dataclasses.replace(PICTURES, dataset=dataset, seed=3)
-    part, name = evaluated(script, f"--data_dir={folder}", recipe=recipe, facts=facts_of(recipe, folder))
+    part, name = evaluated(f"--data_dir={folder}", recipe=recipe, facts=facts_of(recipe, folder))
     wanted = load(dataset, folder, image_size=(5, 6), validation=3, seed=3).test
     assert name == f"{dataset} test" and len(part.labels) == 4
     np.testing.assert_array_equal(part.images, wanted.images)
@@ -332,10 +350,10 @@ def test_the_pictures_of_the_run_give_its_test_part(script, tmp_path, dataset, c
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("classes", [("Cat", "Dog"), ("cat", "dog"), ("DOG", "cat"), ("cAT", "Dog")], ids=" ".join)
 @pytest.mark.parametrize("wanted", [("Dog", "Cat"), ("Cat", "Dog"), ("bird", "cat", "DOG")], ids=" ".join)
-def test_other_pictures_are_all_measured_with_labels_by_name(script, tmp_path, classes, wanted):
-    facts = {"class_names": list(wanted), "content": "of other pictures"}
+def test_other_pictures_are_all_measured_with_labels_by_name(tmp_path, classes, wanted):
+    facts = {"class_names": list(wanted), "pictures": {"content": "of other pictures"}}
     folder = write_pictures(tmp_path / "others", classes)
-    part, name = evaluated(script, f"--data_dir={folder}", facts=facts)
+    part, name = evaluated(f"--data_dir={folder}", facts=facts)
     assert name == "folder, other pictures than the run's" and part.images.shape == (27, 5, 6, 3)
     assert part.labels.dtype == np.int32
     for image, label in zip(part.images, part.labels):
@@ -343,72 +361,77 @@ def test_other_pictures_are_all_measured_with_labels_by_name(script, tmp_path, c
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_one_changed_picture_makes_them_other_pictures(script, tmp_path):
+def test_one_changed_picture_makes_them_other_pictures(tmp_path):
     facts = facts_of(PICTURES, write_pictures(tmp_path / "mine"))
     folder = write_pictures(tmp_path / "others")
     Image.new("RGB", (12, 10), (99, 98, 97)).save(folder / "Cat" / "3.png")
-    part, _ = evaluated(script, f"--data_dir={folder}", facts=facts)
+    part, _ = evaluated(f"--data_dir={folder}", facts=facts)
     assert len(part.labels) == 27
-    del facts["content"]  # a run on something else than pictures
-    assert len(evaluated(script, f"--data_dir={tmp_path / 'mine'}", facts=facts)[0].labels) == 27
+    del facts["pictures"]  # a run on something else than pictures
+    assert len(evaluated(f"--data_dir={tmp_path / 'mine'}", facts=facts)[0].labels) == 27
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_unknown_classes_are_refused(script, tmp_path):
+def test_unknown_classes_are_refused(tmp_path):
     folder = write_pictures(tmp_path / "others", ("Cat", "Horse", "Kuh"), (3, 3, 3))
-    facts = {"class_names": ["Dog", "Cat"], "content": "x"}
+    facts = {"class_names": ["Dog", "Cat"], "pictures": {"content": "x"}}
     words = "^no class of the run is called Horse, Kuh: name the folders Dog, Cat$"
     with pytest.raises(ValueError, match=words):
-        evaluated(script, f"--data_dir={folder}", facts=facts)
+        evaluated(f"--data_dir={folder}", facts=facts)
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_how_many_pictures_may_be_bad_is_the_run_s_or_the_flag_s(script, tmp_path):
-    folder, facts = write_pictures(tmp_path / "others"), {"class_names": ["Cat", "Dog"], "content": "x"}
+def test_how_many_pictures_may_be_bad_is_the_run_s_or_the_flag_s(tmp_path):
+    folder, facts = write_pictures(tmp_path / "others"), {"class_names": ["Cat", "Dog"], "pictures": {"content": "x"}}
     for i in range(3):
         (folder / "Cat" / f"bad{i}.png").write_bytes(b"")
     lenient = dataclasses.replace(PICTURES, max_bad_fraction=0.5)
-    assert len(evaluated(script, f"--data_dir={folder}", recipe=lenient, facts=facts)[0].labels) == 27
+    assert len(evaluated(f"--data_dir={folder}", recipe=lenient, facts=facts)[0].labels) == 27
     with pytest.raises(ValueError, match=r"3 of 30 pictures are unusable, max_bad_fraction=0\.05 allows 1"):
-        evaluated(script, f"--data_dir={folder}", facts=facts)
+        evaluated(f"--data_dir={folder}", facts=facts)
     flag = "--max_bad_fraction=0.1"
-    assert len(evaluated(script, f"--data_dir={folder}", flag, facts=facts)[0].labels) == 27
+    assert len(evaluated(f"--data_dir={folder}", flag, facts=facts)[0].labels) == 27
     with pytest.raises(ValueError, match=r"max_bad_fraction=0\.0 allows 0"):
-        evaluated(script, f"--data_dir={folder}", "--max_bad_fraction=0", recipe=lenient, facts=facts)
+        evaluated(f"--data_dir={folder}", "--max_bad_fraction=0", recipe=lenient, facts=facts)
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_the_run_s_pictures_under_another_name_of_the_set_keep_the_run_s_classes(script, tmp_path):
+def test_the_run_s_pictures_under_another_name_of_the_set_keep_the_run_s_classes(tmp_path):
     """A run on cats_vs_dogs has Cat as class 1; the same files as --dataset=folder have Dog as class 1."""
     folder = write_pictures(tmp_path / "mine")
     recipe = dataclasses.replace(PICTURES, dataset="cats_vs_dogs")
     facts = facts_of(recipe, folder)
-    part, _ = evaluated(script, f"--data_dir={folder}", "--dataset=folder", recipe=recipe, facts=facts)
+    part, _ = evaluated(f"--data_dir={folder}", "--dataset=folder", recipe=recipe, facts=facts)
     for image, label in zip(part.images, part.labels):
         assert facts["class_names"][label] == ("Dog" if image[0, 0, 0] >= 200 else "Cat")
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_the_run_s_pictures_under_other_names_bring_no_training_pictures_into_the_test(script, tmp_path):
+def test_the_run_s_pictures_under_other_names_bring_no_training_pictures_into_the_test(tmp_path):
     facts = facts_of(PICTURES, write_pictures(tmp_path / "mine"))
     folder = write_pictures(tmp_path / "renamed")
     for file in folder.glob("*/*.png"):
         file.rename(file.with_name(f"{30 - int(file.stem)}.png"))  # the last comes first
     with pytest.raises(ValueError, match="renamed or moved"):
-        evaluated(script, f"--data_dir={folder}", facts=facts)
+        evaluated(f"--data_dir={folder}", facts=facts)
+
+
+def export_run(directory, recipe, weights, stats, splits):
+    """Leaves a run's export without training."""
+    plan = run.Plan(**recipes.plan(recipe))
+    export(directory, weights, stats, describe(recipes.task(recipe, splits), plan))
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_evaluation_prints_classes_thresholds_and_sums(script, tmp_path, capsys):
+def test_evaluation_prints_classes_thresholds_and_sums(tmp_path, capsys):
     """Of a run that was exported without training; accuracy and precision by hand."""
     folder = write_pictures(tmp_path / "mine")
     splits = load("folder", folder, image_size=(5, 6), validation=3)
     weights, stats = cnn.init(5, MODEL)
-    run.export(tmp_path / "run", PICTURES, weights, stats, splits, 1)
-    module = script("evaluate", f"--run={tmp_path / 'run'}", f"--data_dir={folder}")
-    module.main([])
+    export_run(tmp_path / "run", PICTURES, weights, stats, splits)
+    evaluate.main(parsed(evaluate, f"--run={tmp_path / 'run'}", f"--data_dir={folder}"), [])
     out = capsys.readouterr().out
-    logits = build.make_predict(PICTURES)(weights, stats, splits.test.images)[:, 0].astype(np.float64)
+    logits = recipes.predictor(PICTURES)(weights, stats, splits.test.images)[:, 0].astype(np.float64)
     p, labels = 1 / (1 + np.exp(-logits)), splits.test.labels
     table = re.findall(r"^ +(0\.\d)  +([\d.]+)  +([\d.]+)  +([\d.]+)$", out, re.MULTILINE)
     assert [row[0] for row in table] == [f"0.{i}" for i in range(1, 10)]
@@ -423,24 +446,24 @@ def test_evaluation_prints_classes_thresholds_and_sums(script, tmp_path, capsys)
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_evaluation_refuses_pictures_of_another_shape(script, tmp_path):
+def test_evaluation_refuses_pictures_of_another_shape(tmp_path):
     folder = write_pictures(tmp_path / "mine")
     splits = load("folder", folder, image_size=(5, 6), validation=3)
     gray = dataclasses.replace(MODEL, image_shape=(5, 6, 1))
     recipe = dataclasses.replace(PICTURES, model=gray)
-    run.export(tmp_path / "run", recipe, *cnn.init(5, gray), splits._replace(source=None), 1)
-    module = script("evaluate", f"--run={tmp_path / 'run'}", f"--data_dir={folder}")
+    parts = [Arrays(np.asarray(part.images)[..., :1], part.labels) for part in splits[:3]]
+    export_run(tmp_path / "run", recipe, *cnn.init(5, gray), Splits(*parts, splits.class_names, "folder"))
     with pytest.raises(ValueError, match=r"has pictures \(5, 6, 3\), the run was trained on \(5, 6, 1\)"):
-        module.main([])
+        evaluate.main(parsed(evaluate, f"--run={tmp_path / 'run'}", f"--data_dir={folder}"), [])
 
 
 @pytest.mark.usefixtures("own_cache")
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
-def test_prediction_reads_a_picture_as_training_did(script, tmp_path, rng, resize):
+def test_prediction_reads_a_picture_as_training_did(tmp_path, rng, resize):
     folder, recipe = write_pictures(tmp_path / "mine", counts=(1, 1)), dataclasses.replace(PICTURES, resize=resize)
     picture = folder / "Dog" / "0.png"
     Image.fromarray(rng.integers(0, 256, [30, 50, 3]).astype(np.uint8)).save(picture)
-    found = script("predict", "--run=nowhere").read(picture, recipe)
+    found = predict.read(picture, recipe, False)
     everything, _, _ = load_pictures("folder", folder, image_size=(5, 6), resize=resize)
     np.testing.assert_array_equal(found, everything.images[1])
 
@@ -486,15 +509,15 @@ def test_sigterm_ends_any_script_in_order(tmp_path):
     """Not only during training: temporary files are removed, the exit status is 143, there is no traceback."""
     code = """
         import os, signal
-        from _command import start
+        from flags import start
         from tfcore import files
 
-        def main(_):
+        def main(values, arguments):
             with files.durable("a.bin") as file:
                 os.kill(os.getpid(), signal.SIGTERM)
                 file.write(b"x")
 
-        start(main)
+        start(main, lambda values: None)
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
     done = subprocess.run(

@@ -8,6 +8,7 @@ import numpy as np
 from tfcore.init import fold_in
 from tfcore.quiet import tf
 
+DRAWS = 9  # random numbers for each image
 FILLS = ("nearest", "constant", "reflect")
 # At a shear of 90 degrees or a zoom of 1 the whole image would be a single line.
 LIMITS = {
@@ -69,16 +70,18 @@ class Augment:
 
 def draw(seed, epoch, n):
     """Draws n changes, [n, 9] float32 in -1 .. 1: a pure function of its arguments. Row i belongs to image i."""
-    return tf.random.stateless_uniform([n, 9], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
+    return tf.random.stateless_uniform([n, DRAWS], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
 
 
-def examples(config, seed, images, n, *, epochs=7):
-    """Returns each image as it is and as the first epochs show it: [N, 1 + epochs, H, W, C] uint8 in NumPy.
+def examples(change, seed, images, n, *, epochs=7):
+    """Returns each image as it is and as the first epochs show it: [N, 1 + epochs, H, W, C] in NumPy.
 
-    images: the first N of the n training images.
+    Args:
+      change: (images, draws [N, 9]) -> images: `apply` with its configuration bound, or a function of yours.
+      images: the first N of the n training images.
     """
     count = len(images)
-    shown = [apply(config, images, draw(seed, epoch, n)[:count]).numpy() for epoch in range(epochs)]
+    shown = [np.asarray(change(images, draw(seed, epoch, n)[:count])) for epoch in range(epochs)]
     return np.stack([images, *shown], axis=1)
 
 

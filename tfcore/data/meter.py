@@ -19,13 +19,20 @@ def meter(what, total, unit, *, done=0, scale=1, clock=time.monotonic):
     """
     from tqdm.auto import tqdm  # here, for whoever imports this but never waits
 
-    notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-    if notebook or (sys.stderr and sys.stderr.isatty()):
+    if watched():
         form = {"unit": f" {unit}"} if scale == 1 else {"unit": "B", "unit_scale": True}
         with tqdm(total=total, initial=done, desc=what, **form) as bar:
             yield bar.update
     else:
         yield from _lines(what, total, unit, done, scale, clock)
+
+
+def watched():
+    """True where a bar can be seen: on a terminal, and in a notebook."""
+    from tqdm.auto import tqdm
+
+    notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+    return notebook or bool(sys.stderr and sys.stderr.isatty())
 
 
 def _lines(what, total, unit, done, scale, clock):

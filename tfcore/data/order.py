@@ -1,7 +1,5 @@
 """The order of the examples, and the one way from stored pixels to network input."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from tfcore.quiet import tf
@@ -56,32 +54,6 @@ def batch_indices(seed, epoch, n, batch_size):
         raise ValueError(f"batch_size={batch_size} must be between 1 and the {n} training examples")
     steps = n // batch_size
     return epoch_order(seed, epoch, n)[: steps * batch_size].reshape(steps, batch_size)
-
-
-def blocks(arrays, indices, size):
-    """Yields, for each `size` rows of `indices`, (how many rows, their indices, images, labels) as tensors.
-
-    The next block is gathered while one is used. The last is filled up to `size` rows by repeating its first.
-
-    Args:
-      arrays: (images [N, ...], labels [N]): arrays, maps of a file, or `Rows`.
-      indices: [steps, batch_size] integers.
-    Returns: of each block an int, int32 [size, batch_size], images [size, batch_size, ...], labels [size, batch_size].
-    """
-    images, labels = arrays
-
-    def gather(rows):
-        count = len(rows)
-        rows = np.concatenate([rows, np.repeat(rows[:1], size - count, axis=0)])
-        return count, tf.constant(rows), tf.constant(images[rows]), tf.constant(labels[rows])
-
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(gather, indices[:size])
-        for start in range(size, len(indices) + size, size):
-            block = following.result()
-            if start < len(indices):
-                following = pool.submit(gather, indices[start : start + size])
-            yield block
 
 
 def preprocess(images, *, scale=1 / 255, offset=0.0, dtype=tf.float32):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tfcore import binary_plots
+from tfcore.run import plots
 
 NAMES = ("Dog", "Cat")
 
@@ -19,16 +19,16 @@ def predictions(rng, count):
 def test_overview_has_six_panels_with_titles_and_labels(rng):
     probabilities, labels = predictions(rng, 3000)
     copies = probabilities.copy(), labels.copy()
-    drawing = binary_plots.overview(probabilities, labels, NAMES)
+    drawing = plots.overview(probabilities, labels, NAMES)
     assert len(drawing.axes) == 6
     assert all(ax.get_title() and ax.get_xlabel() and ax.get_ylabel() for ax in drawing.axes)
-    pixels = binary_plots.to_pixels(drawing)
+    pixels = plots.to_pixels(drawing)
     assert pixels.shape == (800, 1300, 3) and pixels.dtype == np.uint8
     assert np.array_equal(probabilities, copies[0]) and np.array_equal(labels, copies[1])
 
 
 def test_overview_writes_areas_and_the_best_threshold(rng):
-    titles = [ax.get_title() for ax in binary_plots.overview([0.05, 0.45, 0.35, 0.95], [0, 0, 1, 1], NAMES).axes]
+    titles = [ax.get_title() for ax in plots.overview([0.05, 0.45, 0.35, 0.95], [0, 0, 1, 1], NAMES).axes]
     assert titles[:3] == [
         "Best accuracy 0.750 at threshold 0.1",
         "Precision and recall, area 0.833",
@@ -38,9 +38,9 @@ def test_overview_writes_areas_and_the_best_threshold(rng):
 
 def test_the_scatter_shows_at_most_2000_points_and_the_means_of_all(rng):
     probabilities, labels = predictions(rng, 3000)
-    ax = binary_plots.overview(probabilities, labels, NAMES).axes[4]
+    ax = plots.overview(probabilities, labels, NAMES).axes[4]
     x, y = ax.collections[0].get_offsets().T
-    again = binary_plots.overview(probabilities, labels, NAMES).axes[4].collections[0].get_offsets()
+    again = plots.overview(probabilities, labels, NAMES).axes[4].collections[0].get_offsets()
     assert np.array_equal(again, np.stack([x, y], axis=1)) and len(x) == 2000
     assert {(p, round(c)) for p, c in zip(y, x)} <= set(zip(probabilities, labels))
     assert [text.get_text() for text in ax.texts] == [f"{probabilities[labels == c].mean():.2f}" for c in (0, 1)]
@@ -52,20 +52,20 @@ def test_the_scatter_shows_at_most_2000_points_and_the_means_of_all(rng):
     ids=["dogs", "cats", "one", "three"],
 )
 def test_overview_of_few_examples_or_one_class(probabilities, labels):
-    drawing = binary_plots.overview(np.array(probabilities, np.float32), labels, NAMES)
+    drawing = plots.overview(np.array(probabilities, np.float32), labels, NAMES)
     assert ("one class only" in drawing.axes[2].get_title()) == (len(set(labels)) == 1)
-    assert binary_plots.to_pixels(drawing).std() > 0
+    assert plots.to_pixels(drawing).std() > 0
 
 
 def test_overview_refuses_nan():
     with pytest.raises(ValueError, match="NaN"):
-        binary_plots.overview([0.5, np.nan], [0, 1], NAMES)
+        plots.overview([0.5, np.nan], [0, 1], NAMES)
 
 
 @pytest.mark.parametrize(("count", "axes"), [(0, 8), (1, 8), (9, 16), (30, 24)])
 def test_most_wrong_is_a_grid_of_at_most_24_titled_pictures(count, axes, rng):
     images = rng.integers(0, 256, [count, 5, 4, 3], dtype=np.uint8)
-    drawing = binary_plots.most_wrong(images, np.full(count, 0.034), np.arange(count) % 2, NAMES)
+    drawing = plots.most_wrong(images, np.full(count, 0.034), np.arange(count) % 2, NAMES)
     titles = [ax.get_title() for ax in drawing.axes if ax.images]
     assert len(drawing.axes) == axes
     assert titles == ["Dog, p(Cat) 0.03", "Cat, p(Cat) 0.03"] * 12 if count > 24 else len(titles) == count
@@ -74,21 +74,21 @@ def test_most_wrong_is_a_grid_of_at_most_24_titled_pictures(count, axes, rng):
 
 def test_most_wrong_draws_gray_pictures_from_black_to_white():
     images = np.full([9, 8, 10, 1], 100, np.uint8)
-    pixels = binary_plots.to_pixels(binary_plots.most_wrong(images, [0.5] * 9, [1] * 9, NAMES))
+    pixels = plots.to_pixels(plots.most_wrong(images, [0.5] * 9, [1] * 9, NAMES))
     assert pixels.shape == (2 * 160, 1200, 3)
     assert [100, 100, 100] in pixels[100, 40:100].tolist()
 
 
 def test_float_pictures_are_refused():
     with pytest.raises(ValueError, match="uint8"):
-        binary_plots.most_wrong(np.zeros([1, 2, 2, 3]), [0.5], [0], NAMES)
+        plots.most_wrong(np.zeros([1, 2, 2, 3]), [0.5], [0], NAMES)
     with pytest.raises(ValueError, match="uint8"):
-        binary_plots.contact_sheet(np.zeros([1, 1, 2, 2, 3]))
+        plots.contact_sheet(np.zeros([1, 1, 2, 2, 3]))
 
 
 def test_contact_sheet_of_gray_pictures_by_hand():
     images = np.array([[[[1, 2]], [[3, 4]]], [[[5, 6]], [[7, 8]]]], np.uint8)[..., np.newaxis]  # 2 x 2 of 1 x 2 pixels
-    sheet = binary_plots.contact_sheet(images, gap=1)
+    sheet = plots.contact_sheet(images, gap=1)
     assert sheet.shape == (3, 5, 3) and sheet.dtype == np.uint8
     assert sheet[..., 0].tolist() == [[1, 2, 255, 3, 4], [255] * 5, [5, 6, 255, 7, 8]]
     assert np.array_equal(sheet[..., 0], sheet[..., 1]) and np.array_equal(sheet[..., 0], sheet[..., 2])
@@ -98,7 +98,7 @@ def test_contact_sheet_of_gray_pictures_by_hand():
 def test_contact_sheet_keeps_each_picture(gap, rng):
     images = rng.integers(0, 255, [2, 3, 4, 5, 3], dtype=np.uint8)
     copy = images.copy()
-    sheet = binary_plots.contact_sheet(images, gap=gap)
+    sheet = plots.contact_sheet(images, gap=gap)
     assert sheet.shape == (8 + gap, 15 + 2 * gap, 3)
     for (r, k), _ in np.ndenumerate(images[:, :, 0, 0, 0]):
         top, left = r * (4 + gap), k * (5 + gap)
@@ -108,6 +108,6 @@ def test_contact_sheet_keeps_each_picture(gap, rng):
 
 
 def test_matplotlib_and_sklearn_wait_until_they_are_needed():
-    code = "import sys; from tfcore import binary_plots; print({'matplotlib', 'sklearn'} & set(sys.modules))"
+    code = "import sys; from tfcore.run import plots; print({'matplotlib', 'sklearn'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "set()"

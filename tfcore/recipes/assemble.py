@@ -1,0 +1,162 @@
+"""From a recipe to its Task: optimizer, forward pass, loss and augmentation as functions."""
+
+import dataclasses
+import functools
+
+from tfcore import losses, metrics, models, optimizers, run, schedules, tree
+from tfcore.data import augment, datasets
+from tfcore.data.order import batch_indices, preprocess
+from tfcore.models import transfer
+from tfcore.quiet import tf
+from tfcore.recipes.recipe import Recipe, from_dict, plan, settings_of
+from tfcore.run import report
+
+
+def train(recipe, logdir, *, splits=None, data_dir=None, **options):
+    """Loads the recipe's set, unless `splits` are given, and trains it in `logdir`. Returns a `run.Result`.
+
+    options: `clean`, `histograms`, as in `run.train`; errors are those of `load_data` and `run.train`.
+    """
+    if models.module_of(recipe.model) is transfer:
+        raise ValueError(f"{recipe.name} starts from a trained network: use scripts/train_transfer.py or stages.train")
+    splits = load_data(recipe, data_dir) if splits is None else splits
+    return run.train(task(recipe, splits), logdir, **plan(recipe), **options)
+
+
+def task(recipe, splits, *, init=None, config=None):
+    """Returns the `run.Task` of a recipe on its data.
+
+    Args:
+      init: (seed) -> weights, stats, where they are not drawn as the network says.
+      config: JSON values that make this run another one, beside the recipe's settings.
+    Raises:
+      ValueError: the recipe does not fit the data.
+    """
+    recipe = fit_to_data(recipe, splits)
+    network = models.module_of(recipe.model)
+    optimizer, rate = make_optimizer(recipe, len(splits.train.labels))
+    loss, forward = losses.LOSSES[recipe.loss], make_forward(recipe)
+    return run.Task(
+        splits,
+        init or functools.partial(network.init, config=recipe.model),
+        forward,
+        loss,
+        optimizer,
+        name=recipe.name,
+        config={**settings_of(recipe), **(config or {})},
+        learns=network.learns(recipe.model),
+        augment=functools.partial(augment.apply, recipe.augment) if recipe.augment.changes else None,
+        loss_fn=smoothed(recipe, forward, loss) if recipe.label_smoothing else None,
+        test_forward=mean_over_views(recipe, forward) if recipe.view_flip or recipe.view_shift else None,
+        learning_rate=rate,
+    )
+
+
+def load_data(recipe, data_dir=None):
+    """Returns the recipe's set in three splits. Arguments and errors are those of `tfcore.data.load`."""
+    return datasets.load(
+        recipe.dataset,
+        data_dir,
+        validation=recipe.validation,
+        train_examples=recipe.train_examples,
+        image_size=recipe.model.image_shape[:2],
+        resize=recipe.resize,
+        max_bad_fraction=recipe.max_bad_fraction,
+        seed=recipe.seed,
+    )
+
+
+def fit_to_data(recipe, splits):
+    """Returns the recipe with its network's input and output made to fit the data.
+
+    Raises:
+      ValueError: a sigmoid loss meets more than two classes.
+    """
+    count = len(splits.class_names)
+    if recipe.loss.startswith("sigmoid") and count != 2:
+        raise ValueError(
+            f"loss={recipe.loss} tells two classes apart, {splits.name} has {count}: take softmax_cross_entropy"
+        )
+    classes = 1 if recipe.loss.startswith("sigmoid") else count
+    shape = tuple(int(side) for side in splits.train.images.shape[1:])
+    return dataclasses.replace(
+        recipe,
+        dataset=splits.name,
+        model=models.module_of(recipe.model).fit(recipe.model, image_shape=shape, classes=classes),
+    )
+
+
+def make_optimizer(recipe, examples):
+    """Returns the recipe's optimizer with its schedule, clipping and average, and the learning rate it uses."""
+    rate = recipe.learning_rate
+    if recipe.schedule == "cosine" or recipe.warmup_epochs:
+        steps = len(batch_indices(recipe.seed, 0, examples, recipe.batch_size))
+        steps = min(steps, recipe.steps_per_epoch or steps)
+        final = 0.0 if recipe.schedule == "cosine" else rate
+        warmup = int(recipe.warmup_epochs * steps)
+        rate = schedules.cosine(rate, recipe.epochs * steps, warmup_steps=warmup, final=final)
+    options = {"weight_decay": recipe.weight_decay} if recipe.optimizer == "adamw" else {}
+    optimizer = optimizers.OPTIMIZERS[recipe.optimizer](rate, **options)
+    if recipe.clip_norm:
+        optimizer = optimizers.clipped(optimizer, recipe.clip_norm)
+    if recipe.ema_decay:
+        optimizer = optimizers.averaged(optimizer, recipe.ema_decay)
+    return optimizer, rate
+
+
+def make_forward(recipe):
+    """Returns forward(weights, stats, images, *, training, seed=None) -> logits, new_stats; images are as stored."""
+    network, dtype = models.module_of(recipe.model), tf.as_dtype(recipe.precision)
+
+    def forward(weights, stats, images, *, training, seed=None):
+        x = preprocess(images, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
+        weights = tree.map(lambda w: tf.cast(w, dtype), weights)
+        logits, new_stats = network.forward(recipe.model, weights, stats, x, training=training, seed=seed)
+        return tf.cast(logits, tf.float32), new_stats
+
+    return forward
+
+
+def smoothed(recipe, forward, loss):
+    """Returns the loss_fn that minimizes the smoothed loss and reports the plain one, as validation and test do."""
+
+    def loss_fn(weights, stats, batch, seed):
+        images, labels = batch
+        logits, new_stats = forward(weights, stats, images, training=True, seed=seed)
+        plain = tf.reduce_mean(loss(logits, labels))
+        minimized = tf.reduce_mean(loss(logits, labels, label_smoothing=recipe.label_smoothing))
+        return minimized, ({"loss": plain, "accuracy": metrics.accuracy(logits, labels)}, new_stats)
+
+    return loss_fn
+
+
+def mean_over_views(recipe, forward):
+    """Returns `forward` with the mean of the logits over the views of a picture that the recipe names."""
+    count = (1 + recipe.view_flip) * (2 * recipe.view_shift + 1) ** 2
+
+    def mean_forward(weights, stats, images, *, training=False, seed=None):
+        shown = augment.views(images, flip=recipe.view_flip, shift=recipe.view_shift)
+        shown = tf.reshape(shown, [count, -1, *images.shape[1:]])
+
+        def one(view):  # one after the other, so that memory is that of one
+            return forward(weights, stats, view, training=False)[0]
+
+        logits = tf.map_fn(one, shown, fn_output_signature=tf.float32, parallel_iterations=1)
+        return tf.reduce_mean(logits, axis=0), stats
+
+    return mean_forward
+
+
+def load_run(run_dir):
+    """Returns recipe, weights, stats and config of a run of a recipe; errors are those of `run.load_run`."""
+    config, weights, stats = run.load_run(run_dir)
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    values = {name: value for name, value in {**config["config"], **config["run"]}.items() if name in known}
+    return from_dict(values), weights, stats, config
+
+
+def predictor(recipe):
+    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy, over the views that the recipe names."""
+    forward = make_forward(recipe)
+    forward = mean_over_views(recipe, forward) if recipe.view_flip or recipe.view_shift else forward
+    return report.predictor(forward, recipe.model.image_shape)

@@ -1,0 +1,116 @@
+"""Transfer in stages: a head on the features of a trained trunk; then, when asked, the upper trunk learns too."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from tfcore import checkpoint, run, tree
+from tfcore.data import augment
+from tfcore.data.augment import Augment
+from tfcore.models import inception_v3, mlp
+from tfcore.recipes.assemble import fit_to_data, make_forward, task
+from tfcore.recipes.recipe import plan, settings_of
+from tfcore.run import directory, features
+from tfcore.run.result import export
+
+
+def train(
+    recipe, logdir, trunk, splits, *, copies=1, cache=None, fine_tune=None, clean=False, histograms=False, note=""
+):
+    """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
+
+    Args:
+      recipe: its model is a `transfer.Config`; learns_from "" for the head.
+      trunk: a `trunks.Trunk`.
+      copies: 0 runs the trunk in each step, on freshly augmented pictures; otherwise features are computed once, of
+        that many augmented variants of each training picture.
+      cache: where features are kept; None keeps none.
+      fine_tune: the recipe of a second run, in `logdir`/fine_tune, which starts from the first one's weights and whose
+        model says with `learns_from` where the trunk begins to learn.
+      clean, histograms, note: as in `run.train`.
+    Returns: the Result of the last run. `logdir`/export holds trunk and head together, for evaluation and prediction.
+    Raises:
+      ValueError: as `run.train`; another `fine_tune`, trunk or number of copies is another run, with another `logdir`.
+      OSError, FloatingPointError, Stopped: as `run.train`.
+    """
+    recipe, digest = fit_to_data(recipe, splits), trunk.digest()
+    last = fit_to_data(fine_tune, splits) if fine_tune else recipe
+    if copies and (recipe.view_flip or recipe.view_shift):
+        raise ValueError("view_flip and view_shift look at pictures: they need feature_cache=False")
+    options = {"clean": clean, "histograms": histograms}
+    plans = [run.Plan(**plan(stage)).fitted(splits) for stage in (recipe, last)]  # refused before anything is erased
+    whole = task(last, splits, config={"trunk": digest, "copies": copies, "head": settings_of(recipe)})
+    config = directory.describe(whole, plans[-1], note)
+    with directory.held(logdir) as place:
+        directory.claim(place, config, clean=clean)
+        if copies:
+            result, head = _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options)
+            weights = {"trunk": trunk.weights, "head": head}
+        else:
+            start = _start(recipe, trunk)
+            result = _whole(recipe, place / "head", start, {"trunk": digest}, splits, options)
+            weights = _exported(result)
+        if fine_tune:
+            start = functools.partial(_given, weights, trunk)
+            result = _whole(last, place / "fine_tune", start, {"trunk": digest, "copies": copies}, splits, options)
+            weights = _exported(result)
+        export(place, weights, {"trunk": trunk.stats}, {**config, "epoch": result.epochs})
+        return result
+
+
+def _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options):
+    """Trains the head alone; returns the Result and the head's weights."""
+    facts = trunk_facts(recipe, digest)
+    change = functools.partial(augment.apply, recipe.augment) if recipe.augment.changes else None
+    seen = features.splits_of(
+        splits, features_of(recipe, trunk, facts, cache), change=change, seed=recipe.seed, copies=copies
+    )
+    steps = recipe.steps_per_epoch or len(splits.train.labels) // recipe.batch_size
+    head = dataclasses.replace(
+        recipe, model=recipe.model.head, augment=Augment(), steps_per_epoch=steps, precision="float32"
+    )
+    origin = {**facts, "copies": copies, "variants": dataclasses.asdict(recipe.augment)}
+    result = run.train(task(head, seen, config={"origin": origin}), place / "head", **plan(head), **options)
+    return result, _exported(result)
+
+
+def features_of(recipe, trunk, facts, cache):
+    """Returns images -> the trunk's features of them, kept in `cache`. Batch norm is folded into convolutions."""
+    config = recipe.model.trunk
+    weights, stats = trunk.weights, trunk.stats
+    if isinstance(config, inception_v3.Config):
+        weights, stats = inception_v3.fold(weights, stats), {}
+    compute = features.extractor(make_forward(dataclasses.replace(recipe, model=config)), weights, stats)
+    return lambda images: features.kept(compute, images, recipe.model.head.image_shape, facts, cache)
+
+
+def trunk_facts(recipe, digest):
+    """Returns all that the features of a picture depend on, as JSON values."""
+    facts = {"trunk": digest, "scale": recipe.scale, "offset": recipe.offset, "precision": recipe.precision}
+    return {**facts, "network": dataclasses.asdict(recipe.model.trunk)}
+
+
+def _start(recipe, trunk):
+    """Returns (seed) -> the trunk's weights with a new head, and the stats."""
+
+    def init(seed):
+        head, _ = mlp.init(seed, recipe.model.head)
+        return _given({"trunk": trunk.weights, "head": head}, trunk, seed)
+
+    return init
+
+
+def _given(weights, trunk, seed):
+    """Returns copies of given weights, and of the trunk's stats: a run changes what it starts from."""
+    return tree.map(np.asarray, weights), tree.map(np.asarray, {"trunk": trunk.stats})
+
+
+def _whole(recipe, place, init, origin, splits, options):
+    """Trains trunk and head as one network, from given weights."""
+    whole = task(recipe, splits, init=init, config={"origin": origin})
+    return run.train(whole, place, **plan(recipe), **options)
+
+
+def _exported(result):
+    return checkpoint.import_weights(result.run_dir / "export" / "weights.safetensors")[0]

@@ -1,0 +1,148 @@
+"""Blocks of steps: gathered while the last one runs, taken in one call, checked, and taken back where not finite."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcore import training, tree
+from tfcore.data import augment
+from tfcore.quiet import tf
+from tfcore.run.task import loss_fn_of, metric_names
+
+
+class Block(NamedTuple):
+    """The batches of k steps. images: [k, B, ...] as stored; labels: [k, B]; draws: [k, B, 9], or [k, B, 0] unused."""
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    draws: tf.Tensor
+
+
+class NotFinite(FloatingPointError):
+    """A step whose loss, weights, slots or stats are not finite; the state is the one before it."""
+
+
+def gathered(part, indices, size, draws=None):
+    """Yields (how many steps, Block) for each `size` rows of `indices`; the next is gathered while one is used.
+
+    The last is filled up to `size` rows by repeating its first.
+
+    Args:
+      part: (images [N, ...], labels [N]): arrays, maps of a file, or `Rows`.
+      indices: [steps, batch_size] integers.
+      draws: [N, 9] float32, what `Task.augment` takes; None where nothing changes.
+    """
+    images, labels = part
+
+    def gather(rows):
+        count = len(rows)
+        rows = np.concatenate([rows, np.repeat(rows[:1], size - count, axis=0)])
+        drawn = tf.zeros([*rows.shape, 0]) if draws is None else tf.gather(draws, rows)
+        return count, Block(tf.constant(images[rows]), tf.constant(labels[rows]), drawn)
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(gather, indices[:size])
+        for start in range(size, len(indices) + size, size):
+            block = following.result()
+            if start < len(indices):
+                following = pool.submit(gather, indices[start : start + size])
+            yield block
+
+
+def compiled(task, state, seed, example, *, jit):
+    """Returns take(block, count) -> {name: sum over the first `count` steps}, traced once, here.
+
+    Args:
+      seed: of the run.
+      example: a Block, for its shapes.
+      jit: compile the loop of steps with XLA.
+    Raises:
+      ValueError: a function of the task does not fit the data, or another one of its functions.
+    """
+    loss_fn = loss_fn_of(task)
+    names = metric_names(task, state, tuple(tf.TensorSpec(part.shape[1:], part.dtype) for part in example[:2]))
+
+    def steps(images, labels, count):
+        return training.train_loop(
+            state, (images, labels), count, seed, loss_fn=loss_fn, optimizer=task.optimizer, metric_names=names
+        )
+
+    steps = tf.function(steps, jit_compile=True, autograph=False) if jit else steps
+
+    def take_block(images, labels, draws, count):
+        flat = tf.reshape(images, [-1, *images.shape[2:]])
+        flat = task.augment(flat, tf.reshape(draws, [flat.shape[0], -1])) if task.augment else flat  # not under XLA
+        return steps(tf.reshape(flat, [*labels.shape, *flat.shape[1:]]), labels, count)
+
+    traced = training.traced_once(take_block)
+    traced.get_concrete_function(*example, tf.constant(0))
+    return lambda block, count: {name: float(v) for name, v in traced(*block, tf.constant(count)).items()}
+
+
+def example_block(part, size, batch_size, *, draws):
+    """Returns a Block of the shapes that `gathered` will yield."""
+    rows = np.zeros([1, batch_size], np.int32)
+    _, block = next(gathered(part, rows, size, tf.zeros([1, augment.DRAWS]) if draws else None))
+    return block
+
+
+def take_checked(take, check, state, block, count):
+    """Takes the first `count` steps of a block and returns the sums of their metrics, all finite.
+
+    Steps run unguarded. Where something is not finite afterwards, the state is put back and the same executable is
+    called with other counts, at most log2(count) times, until the first such step is found.
+
+    Args:
+      take: what `compiled` returned.
+      check: () -> whether trainable weights, slots and stats are all finite.
+    Raises:
+      NotFinite: it names the step and what is not finite after it; the state is the one before that step.
+    """
+    before = [variable.read_value() for variable in _variables(state)]
+
+    def tried(count):
+        _restore(state, before)
+        sums = take(block, count)
+        return sums, bool(np.isfinite(sums["loss"])) and bool(check())
+
+    sums = take(block, count)
+    if np.isfinite(sums["loss"]) and check():
+        return sums
+    low, high = 0, count  # all is finite after `low` steps, not after `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if tried(middle)[1] else (low, middle)
+    sums, _ = tried(low)
+    last = take(_rolled(block, low), 1)
+    if np.isfinite(last["loss"]) and check():  # only the sum overflowed: go on behind it
+        return _total(sums, last, take_checked(take, check, state, _rolled(block, high), count - high))
+    message = f"step {int(state.step) - 1}: loss {last['loss']:.6g}, not finite: {_named(state, last)}"
+    tried(low)
+    raise NotFinite(message)
+
+
+def _variables(state):
+    return [*tree.leaves({"weights": state.trainable, "stats": state.stats, "slots": state.slots}), state.step]
+
+
+def _restore(state, values):
+    for variable, value in zip(_variables(state), values):
+        variable.assign(value)
+
+
+def _rolled(block, steps):
+    """Returns the block whose first row is row `steps` of this one."""
+    return Block(*(tf.roll(part, -steps, 0) for part in block))
+
+
+def _total(*sums):
+    added = {name: sum(part[name] for part in sums) for name in sums[0]}
+    return {**added, "gradient_norm": sums[-1]["gradient_norm"]}  # which is of one step
+
+
+def _named(state, sums):
+    """Returns the paths of what is not finite, weights first, the first four of them."""
+    paths = [path.removeprefix("weights/") for path in training.not_finite(state)]
+    paths = paths or [f"the {name}" for name, value in sums.items() if not np.isfinite(value)]
+    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")

@@ -1,0 +1,74 @@
+"""What a frozen network says of pictures, computed once and kept on disk: the data of a head that is trained on it."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfcore import files, training
+from tfcore.data import Arrays, augment
+from tfcore.quiet import tf
+
+CHUNK = 500  # pictures at a time, so that memory stays flat
+
+
+def extractor(forward, weights, stats, *, batch_size=50):
+    """Returns features(images) -> [N, H', W', C'] float32 in NumPy.
+
+    forward: (weights, stats, images, *, training) -> features, stats; images as they are stored.
+    """
+    traced = tf.function(forward, autograph=False)
+    return functools.partial(
+        training.predict, traced, weights, stats, batch_size=batch_size, preprocess=tf.convert_to_tensor
+    )
+
+
+def kept(features, images, shape, facts, cache):
+    """Returns features(images), from `cache` where they are there, else computed and left there.
+
+    Args:
+      features: what `extractor` returned.
+      images: [N, H, W, C] uint8.
+      shape: (H', W', C') of the features of one.
+      facts: JSON values: all that the features of a picture depend on.
+      cache: a directory; None keeps nothing.
+    Returns: [N, H', W', C'] float32, a read-only map of a file where they are kept.
+    Raises:
+      OSError: the disk is too small for them, which is said before anything is written.
+    """
+    if cache is None:
+        return np.concatenate(list(_chunks(features, images)))
+    key = hashlib.sha256(json.dumps([facts, tf.__version__, list(images.shape)]).encode())
+    for start in range(0, len(images), CHUNK):
+        key.update(np.ascontiguousarray(images[start : start + CHUNK]).data)
+    directory = Path(cache) / key.hexdigest()[:40]
+    parts = lambda: ((part, None) for part in _chunks(features, images))  # noqa: E731
+    return files.cached_array(directory, np.float32, (len(images), *shape), facts, parts)[0]
+
+
+def _chunks(features, images):
+    return (features(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
+
+
+def splits_of(splits, features_of, *, change=None, seed=0, copies=1):
+    """Returns the splits with features in place of pictures.
+
+    Args:
+      features_of: images -> features.
+      change: (images, draws) -> images: how training pictures are changed, `copies` times each, drawn as the first
+        epochs would draw them; None leaves them as they are, once.
+    """
+    images, labels = splits.train
+    if change:
+        images = np.concatenate([_changed(change, images, augment.draw(seed, c, len(images))) for c in range(copies)])
+        labels = np.concatenate([labels] * copies)
+    parts = Arrays(images, labels), splits.validation, splits.test
+    parts = [Arrays(features_of(part.images), part.labels) for part in parts]
+    return splits._replace(train=parts[0], validation=parts[1], test=parts[2])
+
+
+def _changed(change, images, draws):
+    parts = range(0, len(images), CHUNK)
+    return np.concatenate([change(images[i : i + CHUNK], draws[i : i + CHUNK]).numpy() for i in parts])

@@ -1,0 +1,240 @@
+"""The run: prepare, restore; for each epoch train, validate, show, save; then test and export. Read it from `train`."""
+
+import contextlib
+import signal
+import threading
+import time
+from contextlib import closing
+from typing import NamedTuple
+
+from tfcore import checkpoint, training, tree
+from tfcore.data import augment, check_splits
+from tfcore.data.order import batch_indices
+from tfcore.init import as_seed, fold_in
+from tfcore.quiet import tf
+from tfcore.run import blocks, directory
+from tfcore.run.console import Console
+from tfcore.run.progress import Progress
+from tfcore.run.report import measure, predictor, validation_part
+from tfcore.run.result import complete, test_and_export
+
+SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
+
+
+class Stopped(KeyboardInterrupt):
+    """A run that was asked to stop and saved a checkpoint; `signum` says by which signal."""
+
+    def __init__(self, signum, path):
+        super().__init__(f"stopped by {signal.Signals(signum).name}, saved {path}: the same command goes on from there")
+        self.signum = signum
+
+
+def train(
+    task,
+    logdir,
+    *,
+    epochs,
+    batch_size,
+    seed=0,
+    steps_per_epoch=0,
+    steps_per_loop=50,
+    validation_steps=0,
+    patience=0,
+    report="last",
+    jit=False,
+    clean=False,
+    histograms=False,
+    note="",
+):
+    """Trains a `Task` in the run directory `logdir`, or goes on where an earlier call stopped.
+
+    Args:
+      epochs, batch_size: an epoch is one pass over the training part, or `steps_per_epoch` steps where that is not 0.
+      seed: of all that is random.
+      steps_per_loop: steps in one call of the graph; nothing is written, and no signal looked at, within one.
+      validation_steps: batches that are looked at after each epoch, other ones each time; 0 for the whole part.
+      patience: epochs without a better validation accuracy before the run ends; 0 never ends early.
+      report: which weights are tested and exported, of the "last" epoch or of the "best" (validation accuracy).
+      jit: compile the steps with XLA; fast for dense layers, slow for convolutions on a CPU.
+      clean: forget what is in `logdir` and start over.
+      histograms: write histograms of weights and gradients each epoch.
+      note: words that config.json keeps, such as why this set.
+    Returns: a Result.
+    Raises:
+      ValueError: the task does not fit its data, or not what `logdir` holds; nothing has been erased or written.
+      OSError: `logdir` cannot be written or is in use.
+      FloatingPointError: a step was not finite; the state before it is the last that was written, if any.
+      Stopped: Ctrl-C or SIGTERM, after a checkpoint.
+    """
+    plan = Plan(
+        epochs, batch_size, seed, steps_per_epoch, steps_per_loop, validation_steps, patience, report, jit
+    ).fitted(task.splits)
+    with directory.held(logdir) as place, stop_requested() as stop, naming_the_last_good(place):
+        state = initial_state(task, seed)
+        take_block, all_finite = compiled(task, state, plan)  # refuses what does not fit before anything is erased
+        predict = predictor(task.forward, task.splits.train.images.shape[1:])
+        config = directory.describe(task, plan, note)
+        directory.claim(place, config, clean=clean)
+        if done := complete(place, plan):
+            return done
+        progress, next_save = restore(place, state, plan), 0.0
+        with closing(Console(task, place, plan, histograms=histograms)) as console:
+            console.introduce(state, resumed=int(state.step) > 0)
+            while not plan.ended(progress):
+                began = clock = time.perf_counter()
+                with console.epoch(progress) as shown, closing(epoch_blocks(task, plan, progress)) as gathered:
+                    for count, block in gathered:
+                        sums = blocks.take_checked(take_block, all_finite, state, block, count)
+                        seconds, clock = time.perf_counter() - clock, time.perf_counter()
+                        progress = progress.after(count, sums, seconds)
+                        shown.block(progress, sums, count, int(state.step))
+                        if stop:
+                            raise Stopped(stop[0], save(place, state, progress, seconds=clock - began))
+                part = validation_part(task.splits.validation, plan.examined, seed=seed, epoch=progress.epoch)
+                logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
+                measured = measure(task, logits, part, f"validation of epoch {progress.epoch + 1}")
+                progress = progress.end_of_epoch(measured, plan, time.perf_counter() - began)
+                best = progress.is_best and plan.report == "best"
+                if best or plan.ended(progress) or time.perf_counter() > next_save:
+                    save(place, state, progress, best=best)
+                    next_save = time.perf_counter() + size_of(state) / SAVE_RATE
+                directory.append(place / "metrics.jsonl", progress.row)  # behind the checkpoint: it may not be ahead
+                console.end_of_epoch(progress, logits, part, state)
+                if stop:
+                    raise Stopped(stop[0], save(place, state, progress))
+            result = test_and_export(place, task, plan, state, progress, config)
+            console.end(result)
+            return result
+
+
+class Plan(NamedTuple):
+    """How a task is trained: the arguments of `train`, and the number of steps in an epoch."""
+
+    epochs: int
+    batch_size: int
+    seed: int
+    steps_per_epoch: int
+    steps_per_loop: int
+    validation_steps: int
+    patience: int
+    report: str
+    jit: bool
+    steps: int = 0
+
+    @property
+    def examined(self):
+        """How many validation examples are looked at after an epoch; 0 for all."""
+        return self.validation_steps * self.batch_size
+
+    def ended(self, progress):
+        """True when there is nothing more to train: the last epoch is done, or patience has run out."""
+        return progress.epoch >= self.epochs or progress.out_of_patience(self.patience)
+
+    def fitted(self, splits):
+        """Returns the plan for these splits. Raises ValueError: an argument or the data are not what they should be."""
+        for name in ("epochs", "batch_size", "steps_per_loop"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        for name in ("steps_per_epoch", "validation_steps", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.report not in ("last", "best"):
+            raise ValueError(f"report={self.report} is not one of last, best")
+        check_splits(splits)
+        steps = len(batch_indices(self.seed, 0, len(splits.train.labels), self.batch_size))
+        steps = min(steps, self.steps_per_epoch or steps)
+        return self._replace(steps=steps, steps_per_loop=min(self.steps_per_loop, steps))
+
+
+def initial_state(task, seed):
+    """Returns the TrainState before the first step, of the weights that the seed draws."""
+    drawn = dict(zip(("weights", "stats"), task.init(fold_in(seed, "init"))))
+    drawn = tree.map(lambda leaf: leaf if isinstance(leaf, tf.Variable) else tf.Variable(leaf), drawn)
+    weights, stats = drawn["weights"], drawn["stats"]
+    return training.init_state(weights, stats, task.optimizer, learns=task.learns)
+
+
+def compiled(task, state, plan):
+    """Returns take(block, count) -> sums and check() -> bool, both traced once, here."""
+    example = blocks.example_block(
+        task.splits.train, plan.steps_per_loop, plan.batch_size, draws=task.augment is not None
+    )
+    take_block = blocks.compiled(task, state, as_seed(plan.seed), example, jit=plan.jit)
+    check = tf.function(lambda: training.all_finite(state), autograph=False).get_concrete_function()
+    return take_block, lambda: bool(check())
+
+
+def restore(place, state, plan):
+    """Reads the newest whole checkpoint into `state` and returns its Progress; a new one where there is none.
+
+    Raises:
+      ValueError: there was one, and it is gone or damaged: nothing is trained anew in silence.
+    """
+    path = checkpoint.latest(place / "checkpoints") if (place / "checkpoints").exists() else None
+    known = directory.rows(place)
+    if path is None and (known or (place / "result.json").exists()):
+        raise ValueError(
+            f"{place} holds a run of {len(known)} epochs, but its checkpoints are gone: "
+            "put them back, or clean=True to start over"
+        )
+    progress = Progress(**checkpoint.restore(path, state)) if path else Progress()
+    kept = [row for row in known if row["epoch"] < progress.epoch]
+    directory.set_rows(place, [*kept, *([progress.row] if progress.row else [])])
+    directory.reopen(place)
+    if path:
+        position = f"epoch {progress.epoch} of {plan.epochs}, step {int(state.step)}"
+        print(f"resumed from {path}: {position}")
+    return progress
+
+
+def epoch_blocks(task, plan, progress):
+    """Yields (count, Block) from the current position to the end of the epoch."""
+    n = len(task.splits.train.labels)
+    order = batch_indices(plan.seed, progress.epoch, n, plan.batch_size)[progress.steps : plan.steps]
+    draws = augment.draw(plan.seed, progress.epoch, n) if task.augment else None
+    yield from blocks.gathered(task.splits.train, order, plan.steps_per_loop, draws)
+
+
+@contextlib.contextmanager
+def naming_the_last_good(place):
+    """Adds to a FloatingPointError what is left of the run, and what to do."""
+    try:
+        yield
+    except FloatingPointError as error:
+        advice = "a lower learning rate or a smaller clip_norm may help"
+        raise FloatingPointError(f"{error}; {directory.last_good(place)}; {advice}") from None
+
+
+def size_of(state):
+    """Returns how many bytes a checkpoint has."""
+    stored = tree.leaves({"weights": state.weights, "stats": state.stats, "slots": state.slots})
+    return sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in stored)
+
+
+def save(place, state, progress, *, best=False, seconds=0.0):
+    """Writes a checkpoint and returns its path. seconds: of the epoch under way, to be added to the run's."""
+    kept = {**vars(progress), "total_seconds": progress.total_seconds + seconds}
+    return checkpoint.save(place / "checkpoints", state, kept, best=best)
+
+
+@contextlib.contextmanager
+def stop_requested():
+    """Yields a list that receives the number of a SIGINT or SIGTERM; a second one ends the process at once."""
+    received = []
+
+    def note(signum, frame):
+        received.append(signum)
+        for number in previous:
+            signal.signal(number, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

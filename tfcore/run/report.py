@@ -1,0 +1,88 @@
+"""What logits say about a part of the data: measures as numbers, and drawings."""
+
+import math
+
+import numpy as np
+
+from tfcore import binary, metrics, training
+from tfcore.data import Arrays
+from tfcore.data.order import epoch_order, take
+from tfcore.quiet import tf
+from tfcore.run import plots
+
+
+def predictor(forward, image_shape):
+    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; `forward` and images as in `Task`."""
+    size = max(min(2**22 // math.prod(image_shape), 500), 1)  # large pictures need no more memory
+    traced = tf.function(forward, autograph=False)
+
+    def predict(weights, stats, images):
+        return training.predict(traced, weights, stats, images, batch_size=size, preprocess=tf.convert_to_tensor)
+
+    return predict
+
+
+def validation_part(part, count, *, seed, epoch):
+    """Returns `count` examples of the part, other ones in each epoch; all of it where that is 0."""
+    if not 0 < count < len(part.labels):
+        return part
+    rows = np.sort(epoch_order(seed + 1, epoch, len(part.labels))[:count])
+    return Arrays(*(take(array, rows) for array in part))
+
+
+def measure(task, logits, part, when):
+    """Returns {name: Python float}: loss, accuracy, of two classes those of `binary.measures`, and the task's own.
+
+    Args:
+      logits: [N, C] in NumPy.
+      part: `Arrays` whose labels are [N].
+      when: the words to begin an error with.
+    Raises:
+      FloatingPointError: the logits, or the loss, are not finite.
+      ValueError: the task's measures are not numbers by name.
+    """
+    if bad := np.count_nonzero(~np.isfinite(logits)):
+        raise FloatingPointError(f"{when}: {bad:,} of {logits.size:,} logits are not finite")
+    values = training.summarize(logits, part.labels, loss=task.loss)
+    if not np.isfinite(values["loss"]):
+        raise FloatingPointError(f"{when}: the loss is {values['loss']}")
+    if logits.shape[-1] <= 2:
+        values |= binary.measures(probabilities(logits), part.labels, class_names=task.splits.class_names)
+    try:
+        own = task.measures(logits, part.labels) if task.measures else {}
+        return values | {str(name): float(value) for name, value in own.items()}
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"measures: it must return a dictionary of numbers by name ({error})") from None
+
+
+def of_classes(logits, part):
+    """Returns the top 3 accuracy, and per class precision, recall and confusion."""
+    classes = max(logits.shape[-1], 2)
+    confusion = metrics.confusion_matrix(part.labels, metrics.predicted(logits), classes)
+    precision, recall = metrics.precision_recall(confusion)
+    return {
+        **({"top_3": metrics.top_k(logits, part.labels, 3)} if classes > 3 else {}),
+        "precision": [round(float(p), 4) for p in precision],
+        "recall": [round(float(r), 4) for r in recall],
+        "confusion": confusion.tolist(),
+    }
+
+
+def drawings(logits, part, class_names):
+    """Returns {name: Matplotlib figure} of two classes: the measures, and the worst mistakes.
+
+    The mistakes are drawn where the images are pictures, uint8, not features.
+    """
+    if logits.shape[-1] > 2:
+        return {}
+    p, labels = probabilities(logits), part.labels
+    drawn = {"measures": plots.overview(p, labels, class_names)}
+    if part.images.dtype == np.uint8:
+        worst = binary.most_wrong(p, labels, 24)
+        drawn["most_wrong"] = plots.most_wrong(part.images[worst], p[worst], labels[worst], class_names)
+    return drawn
+
+
+def probabilities(logits):
+    """Returns the probability of class 1, [N], of logits [N, 1] or [N, 2]."""
+    return metrics.probabilities(logits).numpy()[:, 1]

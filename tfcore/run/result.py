@@ -1,0 +1,81 @@
+"""The end of a run: the test, the export, the drawings, and result.json, which says that it is complete."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tfcore import checkpoint, files, training
+from tfcore.run import directory, plots, report
+
+
+class Result(NamedTuple):
+    """What a finished run gives: its directory, measures as numbers, epochs taken and seconds of training."""
+
+    run_dir: Path
+    train: dict
+    validation: dict
+    test: dict
+    epochs: int
+    seconds: float
+
+
+def complete(place, plan):
+    """Returns the Result of a run that has come to its end, None where there is something left to do."""
+    path = place / "result.json"
+    if not path.exists():
+        return None
+    values = directory.read_json(path)
+    ended = values["ended"] == "patience" and plan.patience and values["patience"] >= plan.patience
+    if values["epochs"] < plan.epochs and not ended:
+        return None
+    print(f"{place} is complete; clean=True starts over, more epochs go on")
+    return _result(place, values)
+
+
+def test_and_export(place, task, plan, state, progress, config):
+    """Tests once, on the weights that the run reports; exports them, draws the plots, and returns the Result.
+
+    config: what config.json holds, which the export holds too.
+    """
+    epoch, splits = progress.epoch, task.splits
+    if plan.report == "best":
+        epoch = checkpoint.restore(place / "checkpoints" / checkpoint.BEST, state)["epoch"]
+    weights, stats = training.averages(state.weights, state.slots), state.stats
+    predict = report.predictor(task.test_forward or task.forward, splits.test.images.shape[1:])
+    logits = predict(weights, stats, splits.test.images)
+    test = report.measure(task, logits, splits.test, "test") | report.of_classes(logits, splits.test)
+    held_out = splits.validation
+    validation = report.measure(task, predict(weights, stats, held_out.images), held_out, "validation")
+    export(place, weights, stats, {**config, "epoch": epoch})
+    history = directory.rows(place)
+    plots.save(place / "plots", {
+        "curves": plots.curves(history),
+        "confusion": plots.confusion_matrix(np.asarray(test["confusion"]), splits.class_names),
+        **report.drawings(logits, splits.test, splits.class_names),
+    })  # fmt: skip
+    values = {
+        "format": directory.FORMAT,
+        "epochs": progress.epoch,
+        "ended": "epochs" if progress.epoch >= plan.epochs else "patience",
+        "patience": plan.patience,
+        "reported_epoch": epoch,
+        "seconds": round(progress.total_seconds, 1),
+        "train": next(row["train"] for row in history if row["epoch"] == epoch),
+        "validation": validation,
+        "test": test,
+    }
+    files.write_text(place / "result.json", json.dumps(values, indent=2) + "\n")
+    return _result(place, values)
+
+
+def export(logdir, weights, stats, config):
+    """Writes `logdir`/export/weights.safetensors: all that evaluation and prediction need, in one file."""
+    path = Path(logdir) / "export" / "weights.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.export_weights(path, weights, stats, metadata=config)
+
+
+def _result(place, values):
+    return Result(place, values["train"], values["validation"], values["test"], values["epochs"], values["seconds"])
