@@ -64,7 +64,7 @@ RULES = (
         f"{PICTURES} --logdir=logs/pets_best/cats_vs_dogs-seed0",
         False,
     ),
-    (r"python scripts/train_cnn\.py .*--noflip", PICTURES, True),
+    (r"python scripts/train_cnn\.py --recipe=pets_cnn64_128_best", PICTURES, True),
     (r"python scripts/train_cnn\.py", PICTURES, False),
     (r"python scripts/train_transfer\.py .*--fine_tune_from=", f"{TRANSFER} --fine_tune_from=mixed0", True),
     (r"python scripts/train_transfer\.py", TRANSFER, True),
