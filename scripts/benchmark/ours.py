@@ -1,0 +1,109 @@
+"""What the benchmark takes from tfcore's runs: a recipe's network, its training loop, its prediction, its transfer.
+
+The parent makes jobs with it, tfcore's side does them. No other file here knows what a recipe consists of.
+"""
+
+import dataclasses
+
+from tfcore import build, recipes, run_dir, training, transfer, tree
+from tfcore.data import Arrays, Splits, augment
+from tfcore.data.order import blocks
+from tfcore.init import as_seed, fold_in
+from tfcore.models import cnn, mlp
+from tfcore.quiet import tf
+
+RECIPES = recipes.RECIPES
+
+
+def machine():
+    """Returns the processor and its number of cores."""
+    return run_dir.environment()["machine"]
+
+
+def fitted(recipe, part, class_names=("a", "b")):
+    """Returns the recipe with its network's input and output made to fit a part of a set."""
+    return build.fit_to_data(recipe, Splits(part, part, part, class_names, recipe.dataset))
+
+
+def settings(recipe):
+    """Returns what the sides need of a recipe, as JSON values."""
+    return {
+        "recipe": recipes.to_dict(recipe),
+        "loss": "sigmoid" if recipe.loss.startswith("sigmoid") else "softmax",
+        **{name: getattr(recipe, name) for name in ("scale", "learning_rate", "batch_size")},
+    }
+
+
+def network(recipe):
+    """Returns the layers for the sides: ["conv", channels, activation], ["pool"], ["flatten"], ["dense", ...].
+
+    Raises:
+      ValueError: they cannot build it: it is neither a plain perceptron nor a plain CNN.
+    """
+    config, plain = recipe.model, ("image_shape", "blocks", "hidden", "hidden_activation", "classes", "init")
+    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name in plain}
+    if not isinstance(config, mlp.Config | cnn.Config) or config != type(config)(**given) or recipe.offset:
+        raise ValueError(f"{recipe.name}: the other sides have no network like {config}")
+    described, activation = [], given.get("hidden_activation", "relu")
+    for block in given.get("blocks", ()):
+        described += [*(["conv", channels, "relu"] for channels in block), ["pool"]]
+    dense = [["dense", width, activation] for width in config.hidden]
+    return [*described, ["flatten"], *dense, ["dense", config.classes, "linear"]]
+
+
+def first_weights(recipe):
+    """Returns a recipe's first weights; of a transfer, its head's."""
+    config = recipe.model.head if isinstance(recipe.model, transfer.transfer.Config) else recipe.model
+    return (mlp if isinstance(config, mlp.Config) else cnn).init(fold_in(0, "init"), config)[0]
+
+
+def load(job, values):
+    """Returns the job's recipe, and the weights of its network with these values."""
+    recipe = recipes.from_dict(job["recipe"])
+    weights = first_weights(recipe)
+    tree.assign(weights, tree.unflatten(dict(zip(tree.flatten(weights), values))))
+    return recipe, weights
+
+
+def trainer(recipe, weights, arrays, steps):
+    """Returns take(indices) -> the mean loss, as in a run: a thread gathers blocks, one call takes many steps.
+
+    indices: [steps, batch_size] rows of `arrays`; the first argument `steps` says how many an epoch has.
+    """
+    optimizer, _ = build.make_optimizer(recipe, steps)
+    state = training.init_state(weights, {}, optimizer)
+    block, k, seed = build.make_block(recipe, state, optimizer), min(recipe.steps_per_loop, steps), as_seed(0)
+    draws = tf.zeros([k, recipe.batch_size, 0])
+
+    def take(indices):
+        total = 0.0
+        for count, _, images, labels in blocks(arrays, indices, k):
+            total += float(block(images, labels, draws, tf.constant(count), seed)["loss"])
+        return total / len(indices)
+
+    return take
+
+
+def predictor(recipe):
+    """Returns predict(weights, stats, images) -> logits, as at the end of each epoch, and the recipe's loss."""
+    return build.make_predict(recipe, views=False), build.make_loss(recipe)
+
+
+def without_augmentation(recipe, epochs):
+    """Returns the recipe with so many epochs over unchanged pictures."""
+    return dataclasses.replace(recipe, augment=augment.Augment(), steps_per_epoch=0, epochs=epochs)
+
+
+def train_head(job, images, labels, trunk, logdir):
+    """Trains the head of a transfer from pictures to the last epoch; returns the measures of that epoch."""
+    recipe, part = recipes.from_dict(job["recipe"]), Arrays(images, labels)
+    held = Arrays(images[:64], labels[:64])
+    splits = Splits(part, held, held, ("Dog", "Cat"), "cats_vs_dogs")
+    return transfer.train(recipe, logdir, trunk, splits).train
+
+
+def trunk_forward(job):
+    """Returns the trunk's configuration, and its forward(weights, stats, images, *, training)."""
+    recipe = recipes.from_dict(job["recipe"])
+    config = recipe.model.trunk
+    return config, build.make_forward(dataclasses.replace(recipe, model=config))
