@@ -5,10 +5,10 @@ python scripts/benchmark --works=mnist_perceptron --rounds=7
 python scripts/benchmark --quick                               # fewer images, one round; within 2 minutes
 python scripts/benchmark --works=fashion_cnn --sides=torch     # with only some of the peers
 
-Each side is a process of its own, so that peak memory is its own. All start from the same weights and see as many
-images in batches of the same size. They take turns, so that only one works at a time, after a warm-up that does not
-count and in which a peer that can do the work in several ways finds its fastest; --quick takes the one that usually is.
-The figure is the median. The loss of the last round shows that all learned the same.
+Each side is a process of its own. All start from the same weights and see as many images in batches of the same size.
+They take turns, so that only one works at a time, after a warm-up that does not count and in which a peer that can do
+the work in several ways finds its fastest; --quick takes the one that usually is. The figure is the median. The loss of
+the last round shows that all learned the same.
 PyTorch and JAX take part where `make bench-peers` has installed them, into .venv-peers.
 Results go to docs/benchmarks.json and into the table of docs/speed.md; rows of works that were not run stay.
 """

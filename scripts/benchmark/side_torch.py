@@ -22,7 +22,7 @@ CONVOLUTIONS = [
 def own(array, layout):
     """Returns a weight of ours as a parameter of PyTorch. array: [kh, kw, I, O], [I, O] or [O]."""
     w = torch.from_numpy(array)
-    w = w.permute(3, 2, 0, 1).contiguous(memory_format=layout) if w.ndim == 4 else w.T.contiguous()
+    w = w.permute(3, 2, 0, 1).contiguous(memory_format=layout) if w.ndim == 4 else w.t().contiguous()
     return w.clone().requires_grad_()
 
 

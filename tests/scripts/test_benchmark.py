@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmark"))
+import jobs
 import materials
 import ours
 import process
@@ -179,9 +180,9 @@ def test_the_products_of_a_training_step_by_hand():
     """784-256-256-10: three passes, less the first layer's once. A convolution counts where its window fits."""
     of = {name: ours.network(recipes.RECIPES[name]) for name in ("mnist_perceptron", "fashion_cnn")}
     cost = 3 * 2 * (784 * 256 + 256 * 256 + 256 * 10) - 2 * 784 * 256
-    assert works.training_flops(of["mnist_perceptron"], (28, 28, 1)) == cost
+    assert jobs.training_flops(of["mnist_perceptron"], (28, 28, 1)) == cost
     first, second, dense = 2 * 9 * 1 * 64 * 26 * 26, 2 * 9 * 64 * 64 * 11 * 11, 2 * (5 * 5 * 64 * 64 + 64 * 10)
-    assert works.training_flops(of["fashion_cnn"], (28, 28, 1)) == 2 * first + 3 * (second + dense)
+    assert jobs.training_flops(of["fashion_cnn"], (28, 28, 1)) == 2 * first + 3 * (second + dense)
 
 
 def test_a_network_that_the_other_sides_cannot_build_is_refused():
@@ -236,7 +237,7 @@ def job_of(tmp_path):
         images = np.pad(images.reshape(-1, 8, 8, 1) * 15.9375, [(0, 0), (2, 2), (2, 2), (0, 0)])
         classes = 2 if name == "sigmoid" else 10
         part = Arrays(images[:count].round().astype(np.uint8), (labels[:count] % classes).astype(np.int32))
-        job = works.network_job(SMALL[name], part, str(tmp_path), tuple("0123456789")[:classes])
+        job = jobs.network_job(SMALL[name], part, str(tmp_path), tuple("0123456789")[:classes])
         return {**job, "kind": "train", "action": "epoch", "folder": str(tmp_path), "steps": 1, "trial": 0}
 
     return make
