@@ -122,15 +122,15 @@ TESTED, FIRST = "{images:,} images of fashion_cnn", "process to first step of"
 PHOTOGRAPHS = "{images:,} photographs at 125 x 94"
 WORKS = {
     MLP: Work(jobs.train, MLP, EPOCH, MLP_PEERS, quick=6000, aims=SHARE),
-    CNN: Work(jobs.train, CNN, EPOCH, CNN_PEERS, quick=640, aims=SHARE),
+    CNN: Work(jobs.train, CNN, EPOCH, CNN_PEERS, quick=320, aims=SHARE),
     "fashion_cnn_memory": Work(
-        jobs.train, CNN, "peak memory with {images:,} images", {"keras": 2.0}, quick=640, run=once, measure="MB"
+        jobs.train, CNN, "peak memory with {images:,} images", {"keras": 2.0}, quick=320, run=once, measure="MB"
     ),
     PETS: Work(jobs.train, PETS, "{steps} steps of {batch_size}", {"keras": 1.4}, images=512, quick=64, aims=SHARE),
     "prediction": Work(
-        jobs.predict, CNN, TESTED, {"keras": 1.5}, action="predict", quick=2000, check="mean absolute logit"
+        jobs.predict, CNN, TESTED, {"keras": 1.5}, action="predict", quick=1000, check="mean absolute logit"
     ),
-    "evaluation": Work(jobs.predict, CNN, TESTED, {"keras": 1.5}, action="evaluate", quick=2000),
+    "evaluation": Work(jobs.predict, CNN, TESTED, {"keras": 1.5}, action="evaluate", quick=1000),
     "start_perceptron": Work(jobs.train, MLP, f"{FIRST} {MLP}", {"keras": 1.0}, action="step", run=from_start),
     "start_cnn": Work(jobs.train, CNN, f"{FIRST} {CNN}", {"keras": 1.0}, action="step", run=from_start),
     "augmentation": Work(
