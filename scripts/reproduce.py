@@ -14,6 +14,7 @@ from pathlib import Path
 import flags
 import numpy as np
 from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
+from tables import splice
 
 from tfcore import files, recipes
 from tfcore.run.directory import environment
@@ -139,12 +140,7 @@ def table():
 
 def write_table():
     """Puts the table between its two marks in the README, and prints it."""
-    text = README.read_text()
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{README} has no place for the table: it wants the lines {BEGIN} and {END}")
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    files.write_text(README, f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}")
+    files.write_text(README, splice(README.read_text(), BEGIN, END, table()))
     print(f"\n{table()}")
 
 

@@ -1,0 +1,14 @@
+"""Tables that commands write into pages."""
+
+
+def splice(text, begin, end, content):
+    """Returns `text` with `content` between its two marks, in place of what stood there.
+
+    Raises:
+      ValueError: `text` does not have them, in this order.
+    """
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"the page has no place for the table: it wants the lines {begin} and {end}")
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
