@@ -20,7 +20,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# What scripts/benchmark.py compares with, in an environment of its own. `make bench-peers TORCH_INDEX=` asks PyPI alone.
+# What scripts/benchmark compares with, in an environment of its own. `make bench-peers TORCH_INDEX=` asks PyPI alone.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 bench-peers:
 	@test -n "$(PYTHON)" || { echo "tfcore needs Python 3.11, 3.12 or 3.13; set PYTHON=..."; exit 1; }

@@ -12,10 +12,10 @@ import predict
 import reproduce
 import show_convolutions
 import show_transfer
-import tables
 import train_cnn
 import train_mlp
 import train_transfer
+from tables import splice
 
 from tfcore import files
 
@@ -27,7 +27,7 @@ OTHERS = (evaluate, predict, reproduce, show_convolutions, show_transfer)
 
 def main(_, arguments):
     """Puts the tables between the page's marks."""
-    files.write_text(PAGE, tables.splice(PAGE.read_text(), BEGIN, END, page()))
+    files.write_text(PAGE, splice(PAGE.read_text(), BEGIN, END, page()))
     print(f"wrote {PAGE}")
 
 

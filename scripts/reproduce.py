@@ -13,8 +13,8 @@ from pathlib import Path
 
 import flags
 import numpy as np
-import tables
 from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
+from tables import splice
 
 from tfcore import files, recipes
 from tfcore.run.directory import environment
@@ -167,7 +167,7 @@ def short_table():
 def write_tables():
     """Puts the tables between their marks in docs/results.md and in the README, and prints the first."""
     made = [(PAGE, BEGIN, END, table()), (README, ROWS_BEGIN, ROWS_END, short_table())]
-    texts = [(page, tables.splice(page.read_text(), begin, end, content)) for page, begin, end, content in made]
+    texts = [(page, splice(page.read_text(), begin, end, content)) for page, begin, end, content in made]
     for page, text in texts:  # both or, where a page lacks its marks, neither
         files.write_text(page, text)
     print(f"\n{table()}")

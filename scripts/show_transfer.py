@@ -15,8 +15,8 @@ from pathlib import Path
 
 import flags
 import numpy as np
-import tables
 from absl.flags import DEFINE_boolean, DEFINE_integer, DEFINE_list, DEFINE_string
+from tables import splice
 
 from tfcore import files, recipes
 from tfcore.data import Arrays, Splits, load
@@ -49,7 +49,7 @@ def main(values, _):
     if not values.table:
         files.write_text(RESULTS, json.dumps(measured(values), indent=1) + "\n")
     made = table(json.loads(RESULTS.read_text()))
-    files.write_text(PAGE, tables.splice(PAGE.read_text(), BEGIN, END, made))
+    files.write_text(PAGE, splice(PAGE.read_text(), BEGIN, END, made))
     print(f"\n{made}")
 
 

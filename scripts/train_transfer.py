@@ -84,7 +84,7 @@ def reading(values, recipe, trunk):
     pixels, why = (trunks.PIXELS[values.pixels], "--pixels") if values.pixels else (trunk.pixels, trunk.why)
     if recipe.name == "pets_inception" and not values.pixels:
         pixels, why = (recipe.scale, recipe.offset), "as the post does; published weights want --pixels=-1..1"
-    print(f"the trunk reads a pixel p as p * {pixels[0]:.6g} {pixels[1]:+g}: {why}")
+    print(f"the trunk reads pixels 0..255 as {pixels[1]:g}..{255 * pixels[0] + pixels[1]:g}: {why}")
     return dataclasses.replace(recipe, scale=pixels[0], offset=pixels[1])
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfcore import files, training
 from tfcore.data import Arrays, augment
+from tfcore.data.meter import meter
 from tfcore.quiet import tf
 
 CHUNK = 500  # pictures at a time, so that memory stays flat
@@ -49,7 +50,12 @@ def kept(features, images, shape, facts, cache):
 
 
 def _chunks(features, images):
-    return (features(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
+    """Yields the features of CHUNK pictures at a time, and shows how far it is."""
+    with meter("features", len(images), "pictures") as advance:
+        for start in range(0, len(images), CHUNK):
+            part = features(images[start : start + CHUNK])
+            advance(len(part))
+            yield part
 
 
 def splits_of(splits, features_of, *, change=None, seed=0, copies=1):

@@ -1,8 +1,8 @@
-"""Keras' side of the comparisons in benchmark.py, as its users write it."""
+"""Keras' side of the comparisons, as its users write it."""
 
+import functools
 import math
 import os
-import time
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -10,17 +10,15 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import keras
 import numpy as np
 import tensorflow as tf
-from benchmark_process import serve
 from keras import layers
-
-STEPS_PER_EXECUTION = (10, 50, 200)  # of which keras_jit takes the best
+from process import serve
+from sides import has_convolutions, in_best_form, read_arrays
 
 
 def load(job):
-    """Returns the images as float32 arrays, the labels, and a new model with the parent's weights."""
-    with np.load(Path(job["folder"]) / "data.npz") as arrays:
-        x, y = arrays["images"].astype("float32") * job["scale"], arrays["labels"]
-        weights = [arrays[f"weight{i}"] for i in range(len(arrays.files) - 2)]
+    """Returns the images as float32 arrays, the labels, and new_model(**of compile) with the parent's weights."""
+    images, y, weights = read_arrays(job)
+    x = images.astype("float32") * job["scale"]
 
     def new_model(**options):
         model = network(job["network"], x.shape[1:])
@@ -31,17 +29,14 @@ def load(job):
 
 
 def network(description, shape):
-    """Returns the network of a list of layers: ["conv", channels, activation], ["pool"], ["flatten"], ["dense", ...].
+    """Returns the network of a list of layers, as `ours.network` describes it. shape: (H, W, C) of a picture."""
+    conv = functools.partial(layers.Conv2D, kernel_size=3)
+    makers = {"conv": conv, "pool": layers.MaxPooling2D, "flatten": layers.Flatten, "dense": layers.Dense}
 
-    shape: (H, W, C) of a picture.
-    """
-    makers = {
-        "conv": lambda channels, activation: layers.Conv2D(channels, 3, activation=activation),
-        "pool": lambda: layers.MaxPooling2D(),
-        "flatten": lambda: layers.Flatten(),
-        "dense": lambda width, activation: layers.Dense(width, activation=activation),
-    }
-    return keras.Sequential([keras.Input(shape), *(makers[kind](*options) for kind, *options in description)])
+    def layer(kind, size=None, activation=None):
+        return makers[kind](size, activation=activation) if size else makers[kind]()
+
+    return keras.Sequential([keras.Input(shape), *(layer(*words) for words in description)])
 
 
 def compiled(model, job, **options):
@@ -54,40 +49,30 @@ def compiled(model, job, **options):
     return model
 
 
+def forms(job):
+    """Returns what `compile` is given: for a perceptron nothing, or by keras_jit what makes it fast."""
+    most = job["trial"] or job["steps"]  # more steps in one execution than there are would say nothing
+    if job["side"] == "keras_jit":
+        return [{"jit_compile": True, "steps_per_execution": min(steps, most)} for steps in (200, 50, 10)]
+    several = [{"steps_per_execution": min(steps, most)} for steps in (10, 50)]
+    return [{}, *several] if has_convolutions(job) else [{}]
+
+
 def train(job):
-    """`fit`; the side keras_jit is compiled and takes many steps in one call."""
+    """`fit`, which shuffles."""
     x, y, new_model = load(job)
     size = job["batch_size"]
-    model = new_model(**({"jit_compile": True} if job["side"] == "keras_jit" else {}))
-    chosen = {}
 
-    def step():
-        return {"loss": model.fit(x[:size], y[:size], batch_size=size, verbose=0).history["loss"][0]}
+    def make(**options):
+        model = new_model(**options)
 
-    def epoch():
-        return {"loss": model.fit(x, y, batch_size=size, verbose=0).history["loss"][0], **chosen}
+        def take_steps(count):
+            history = model.fit(x[: count * size], y[: count * size], batch_size=size, verbose=0).history
+            return {"result": history["loss"][0]}
 
-    def tuned_epoch():  # the first one finds the number of steps and starts again
-        nonlocal model
-        if not chosen:
-            chosen["steps_per_execution"] = best_steps(new_model, x, y, size)
-            model = new_model(jit_compile=True, **chosen)
-            step()
-        return epoch()
+        return take_steps
 
-    return {"step": step, "epoch": tuned_epoch if job["side"] == "keras_jit" else epoch}
-
-
-def best_steps(new_model, x, y, size):
-    """Returns the steps_per_execution with which the second epoch of a new model is fastest."""
-    seconds = {}
-    for steps in sorted({min(steps, len(y) // size) for steps in STEPS_PER_EXECUTION}):
-        model = new_model(jit_compile=True, steps_per_execution=steps)
-        model.fit(x, y, batch_size=size, verbose=0)
-        began = time.perf_counter()
-        model.fit(x, y, batch_size=size, verbose=0)
-        seconds[steps] = time.perf_counter() - began
-    return min(seconds, key=seconds.get)
+    return in_best_form(job, forms(job), make)
 
 
 def predict(job):
@@ -95,13 +80,14 @@ def predict(job):
     x, y, new_model = load(job)
     model = new_model()
     return {
-        "predict": lambda: {"loss": float(np.abs(model.predict(x, batch_size=500, verbose=0)).mean())},
-        "evaluate": lambda: {"loss": model.evaluate(x, y, batch_size=500, verbose=0)[0]},
+        "predict": lambda: {"result": float(np.abs(model.predict(x, batch_size=500, verbose=0)).mean())},
+        "evaluate": lambda: {"result": model.evaluate(x, y, batch_size=500, verbose=0)[0]},
     }
 
 
 def augmentation(job):
     """The preprocessing layers with tfcore's ranges, in one tf.function."""
+    keras.utils.set_random_seed(0)  # of the layers' draws
     ranges = job["augment"]
     fill, shear = ranges["fill"], math.tan(math.radians(ranges["shear"]))
     model = keras.Sequential(
@@ -121,7 +107,7 @@ def augmentation(job):
     def batches():
         for _ in range(job["calls"]):
             pictures = changed().numpy()
-        return {"loss": float(pictures.mean())}
+        return {"result": float(pictures.mean())}
 
     return {"batches": batches}
 
@@ -129,9 +115,8 @@ def augmentation(job):
 def transfer_learning(job):
     """The post's network: the frozen trunk runs in each step of `fit`."""
     folder, shape = Path(job["folder"]), tuple(job["shape"])
-    with np.load(folder / "data.npz") as arrays:
-        x, y = arrays["images"].astype("float32") * job["scale"], arrays["labels"]
-        head = [arrays[f"weight{i}"] for i in range(len(arrays.files) - 2)]
+    images, y, head = read_arrays(job)
+    x = images.astype("float32") * job["scale"]
     base = keras.applications.InceptionV3(include_top=False, weights=str(folder / "trunk.h5"), input_shape=shape)
     base.trainable = False
     features = layers.Flatten()(base.get_layer(job["endpoint"]).output)
@@ -142,7 +127,7 @@ def transfer_learning(job):
 
     def fit():
         history = model.fit(x, y, batch_size=job["batch_size"], epochs=job["epochs"], verbose=0).history
-        return {"loss": history["loss"][-1], "accuracy": history["binary_accuracy"][-1]}
+        return {"result": history["binary_accuracy"][-1]}
 
     return {"fit": fit}
 

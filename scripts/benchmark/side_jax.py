@@ -1,12 +1,11 @@
-"""JAX's side of the training comparisons in benchmark.py: an epoch is one compiled lax.scan over its batches."""
-
-from pathlib import Path
+"""JAX's side of the training: arrays that live on the device as uint8, one compiled call an epoch or a step."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from benchmark_process import serve
 from jax import lax
+from process import serve
+from sides import has_convolutions, in_best_form, read_arrays
 
 
 def forward(description, weights, x):
@@ -43,38 +42,46 @@ def adam(weights, grads, m, v, t, learning_rate, beta1=0.9, beta2=0.999, epsilon
 
 
 def train(job):
-    """Training on arrays that live on the device as uint8."""
-    with np.load(Path(job["folder"]) / "data.npz") as arrays:
-        images, labels = jnp.asarray(arrays["images"]), jnp.asarray(arrays["labels"])
-        flat = [jnp.asarray(arrays[f"weight{i}"]) for i in range(len(arrays.files) - 2)]
-    weights = list(zip(flat[::2], flat[1::2]))
-    zeros = jax.tree.map(jnp.zeros_like, weights)
-    state = weights, zeros, jax.tree.map(jnp.zeros_like, weights), jnp.float32(0)
+    """A step for each call, or a scan over all of them: on a processor convolutions inside a scan are very slow."""
+    images, labels, first = read_arrays(job)
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
     size, generator = job["batch_size"], np.random.default_rng(0)
 
     def loss_fn(weights, x, y):
         return cross_entropy(forward(job["network"], weights, x.astype(jnp.float32) * job["scale"]), y)
 
-    def run(state, images, labels, order):
-        def step(state, rows):
-            weights, m, v, t = state
-            loss, grads = jax.value_and_grad(loss_fn)(weights, images[rows], labels[rows])
-            return (*adam(weights, grads, m, v, t + 1, job["learning_rate"]), t + 1), loss
+    def step(state, images, labels, rows):
+        weights, m, v, t, total = state
+        loss, grads = jax.value_and_grad(loss_fn)(weights, images[rows], labels[rows])
+        return *adam(weights, grads, m, v, t + 1, job["learning_rate"]), t + 1, total + loss
 
-        state, losses = lax.scan(step, state, order)
-        return state, losses.mean()
+    def scan(state, images, labels, order):
+        return lax.scan(lambda state, rows: (step(state, images, labels, rows), None), state, order)[0]
 
-    run = jax.jit(run, donate_argnums=0)
+    step_alone, all_steps = jax.jit(step, donate_argnums=0), jax.jit(scan, donate_argnums=0)
 
-    def take_steps(order):
-        nonlocal state
-        state, loss = run(state, images, labels, jnp.asarray(order.reshape(-1, size), jnp.int32))
-        return {"loss": float(loss)}
+    def make(loop):
+        weights = list(zip(map(jnp.array, first[::2]), map(jnp.array, first[1::2])))
+        zeros = (jax.tree.map(jnp.zeros_like, weights) for _ in "mv")
+        state = weights, *zeros, jnp.float32(0), jnp.float32(0)
 
-    return {
-        "step": lambda: take_steps(np.arange(size)),
-        "epoch": lambda: take_steps(generator.permutation(len(labels))),
-    }
+        def take_steps(count):
+            nonlocal state
+            order = generator.permutation(count * size).astype(np.int32).reshape(count, size)
+            if loop == "scan":
+                state = all_steps(state, images, labels, order)
+            else:
+                for rows in order:
+                    state = step_alone(state, images, labels, rows)
+            *kept, total = state
+            state = *kept, jnp.float32(0)
+            return {"result": float(total) / count}
+
+        return take_steps
+
+    return in_best_form(
+        job, [{"loop": "step"}, {"loop": "scan"}] if has_convolutions(job) else [{"loop": "scan"}], make
+    )
 
 
 if __name__ == "__main__":

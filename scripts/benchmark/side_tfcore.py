@@ -1,0 +1,166 @@
+"""tfcore's side of the comparisons: what a run does, and nothing else."""
+
+import functools
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import ours
+from process import serve
+from sides import read_arrays
+
+from tfcore import training
+from tfcore.data import augment
+from tfcore.data.order import batch_indices, take
+from tfcore.quiet import tf
+
+
+def train(job):
+    """Training, or (side "products") the floor beneath a perceptron's."""
+    images, labels, values = read_arrays(job)
+    recipe, weights = ours.load(job, values)
+    if job["side"] == "products":
+        return {"epoch": products(values[::2], recipe.batch_size, job["steps"], recipe.steps_per_loop)}
+
+    size, epochs = recipe.batch_size, itertools.count()
+    over = ours.trainer(recipe, weights, (images, labels), job["steps"])
+
+    def take_steps(count):
+        return {"result": over(batch_indices(0, next(epochs), count * size, size))}
+
+    return {"step": lambda: take_steps(1), "epoch": lambda: take_steps(job["steps"])}
+
+
+def products(matrices, batch_size, steps, steps_per_loop):
+    """Returns an epoch of nothing but the matrix products of a perceptron's steps, as many compiled in a call.
+
+    A step has one for each layer forward, one for the gradient of its weights, and one for that of its input, but of
+    the first layer. What each gives is kept to the end of the loop, so that none is left out.
+    """
+    k, widths = min(steps_per_loop, steps), [len(matrices[0]), *(w.shape[1] for w in matrices)]
+    weights = [tf.random.stateless_normal(w.shape, [0, i]) / w.shape[0] ** 0.5 for i, w in enumerate(matrices)]
+    block = tf.random.stateless_normal([k, batch_size, widths[0]], [0, 0])
+
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def loop(block, count, *weights):
+        def step(i, *_):
+            inputs = [block[i]]
+            for w in weights:
+                inputs.append(tf.matmul(inputs[-1], w))
+            grad, grads = inputs.pop(), []
+            for x, w in zip(reversed(inputs), reversed(weights)):
+                grads.append(tf.matmul(x, grad, transpose_a=True))
+                grad = tf.matmul(grad, w, transpose_b=True) if x is not inputs[0] else None
+            return i + 1, *reversed(grads)
+
+        return tf.while_loop(lambda i, *_: i < count, step, [0, *map(tf.zeros_like, weights)])
+
+    def epoch():
+        for start in range(0, steps, k):
+            last = loop(block, tf.constant(min(k, steps - start)), *weights)[-1]
+        last.numpy()  # waits for all of them
+        return {}
+
+    return epoch
+
+
+def scale(job):
+    """Training on a part of a file of pictures that is mapped, never read as a whole; job["sizes"]: how large."""
+    recipe, weights = ours.load(job, read_arrays(job)[2])
+    n, size, steps = job["sizes"][job["side"]], recipe.batch_size, job["steps"]
+    images = np.memmap(
+        Path(job["folder"]) / "images.u8", np.uint8, "r", shape=(max(job["sizes"].values()), *job["shape"])
+    )
+    arrays = take(images, np.arange(n)), np.load(Path(job["folder"]) / "labels.npy")
+    over = ours.trainer(recipe, weights, arrays, n // size)
+    orders = (batch_indices(0, epoch, n, size) for epoch in itertools.count())
+    parts = (order[start : start + steps] for order in orders for start in range(0, len(order), steps))
+    number = max(1, steps // (n // size))  # as many steps for every n: a part of an epoch, or several
+    return {"some": lambda: {"result": [over(part) for part in itertools.islice(parts, number)][-1]}}
+
+
+def predict(job):
+    """Prediction and evaluation of a whole set, as at the end of each epoch."""
+    images, labels, values = read_arrays(job)
+    recipe, weights = ours.load(job, values)
+    logits_of, loss = ours.predictor(recipe)
+    return {
+        "predict": lambda: {"result": float(np.abs(logits_of(weights, {}, images)).mean())},
+        "evaluate": lambda: {"result": training.summarize(logits_of(weights, {}, images), labels, loss=loss)["loss"]},
+    }
+
+
+def augmentation(job):
+    """Augmentation of one batch, again and again, each time with other draws."""
+    config = augment.Augment(**job["augment"])
+    images = tf.constant(np.load(Path(job["folder"]) / "images.npy"))
+    n = images.shape[0]
+
+    @tf.function
+    def changed(epoch):
+        return augment.apply(config, images, augment.draw(0, epoch, n))
+
+    def batches():
+        for epoch in range(job["calls"]):
+            pictures = changed(tf.constant(epoch)).numpy()
+        return {"result": float(pictures.mean())}
+
+    return {"batches": batches}
+
+
+def loading(job):
+    """A zip of pictures: decoded, and from the finished cache."""
+    from tfcore.data.folders import load_folder
+
+    path, cache = Path(job["folder"]) / "pictures.zip", Path(job["folder"]) / "cache"
+
+    def cached():
+        found = load_folder(path, image_size=job["size"], cache_dir=cache, progress=False)
+        return {"result": float(found.images[::50].mean())}
+
+    def decode():
+        shutil.rmtree(cache, ignore_errors=True)
+        return cached()
+
+    return {"decode": decode, "cached": cached}
+
+
+def transfer_learning(job):
+    """The head of a transfer: from pictures to the last epoch. The trunk runs once, its features are kept."""
+    from tfcore import checkpoint
+
+    images, labels, _ = read_arrays(job)
+    config, _ = ours.trunk_forward(job)
+    trunk = checkpoint.import_keras_h5(Path(job["folder"]) / "trunk.h5", config)
+
+    def fit():
+        with tempfile.TemporaryDirectory() as logdir:
+            measured = ours.train_head(job, images, labels, trunk, logdir)
+        return {"result": measured["accuracy"]}
+
+    return {"fit": fit}
+
+
+def trunk(job):
+    """The frozen trunk's forward pass over some pictures, its batch norm folded into the convolutions or not."""
+    from tfcore import checkpoint
+    from tfcore.models import inception_v3
+
+    images = np.load(Path(job["folder"]) / "images.npy")
+    config, forward = ours.trunk_forward(job)
+    weights, stats = checkpoint.import_keras_h5(Path(job["folder"]) / "trunk.h5", config)
+    if job["side"] == "tfcore":
+        weights, stats = inception_v3.fold(weights, stats), {}
+    features = functools.partial(training.predict, tf.function(forward), batch_size=50, preprocess=tf.convert_to_tensor)
+    return {"forward": lambda: {"result": float(features(weights, stats, images).mean())}}
+
+
+KINDS = {
+    "train": train, "scale": scale, "predict": predict, "augmentation": augmentation, "loading": loading,
+    "transfer": transfer_learning, "trunk": trunk,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    serve(KINDS, {"tensorflow": tf.__version__})

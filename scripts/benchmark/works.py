@@ -1,0 +1,160 @@
+"""What is compared: of each work the job of its sides, and the aims."""
+
+import dataclasses
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import jobs
+import ours
+from process import ROOT, from_start, in_turns, once
+from results import new_row
+
+from tfcore.quiet import tf
+
+SIDES = {
+    "tfcore": "side_tfcore.py",
+    "keras": "side_keras.py",
+    "keras_jit": "side_keras.py",
+    "torch": "side_torch.py",
+    "jax": "side_jax.py",
+    "pillow": "side_pillow.py",
+    "products": "side_tfcore.py",
+    "unfolded": "side_tfcore.py",
+}
+IN_PEERS = ("torch", "jax")  # from an environment of their own
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the flags say. sides: the peers to keep, () for all; peers_python: None leaves PyTorch and JAX out;
+    images: at most so many, 0 for all; report: called with a sentence when a side dies."""
+
+    rounds: int = 5
+    quick: bool = False
+    data_dir: str | None = None
+    sides: tuple[str, ...] = ()
+    peers_python: str | None = None
+    images: int = 0
+    report: Callable = print
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """One comparison.
+
+    prepare: (work, options, folder) -> the job of its sides; what is large it writes into the folder.
+    recipe: whose network, batch and optimizer it takes.
+    unit: what is measured, in words with the job's values.
+    targets: {peer: by how much tfcore is to be better}, None for no aim; its keys are the sides beside tfcore.
+    action: of the sides, what is timed.
+    images, quick: at most so many, 0 for the whole set; in --quick.
+    run: how the sides are timed, of `process`.
+    measure: of them, "s" or "MB".
+    check: what the result is that shows that all sides did the same.
+    aims: of tfcore alone: "share" of a large matrix product's speed, "at_most" seconds, "flat" over sizes.
+    """
+
+    prepare: Callable
+    recipe: str
+    unit: str
+    targets: dict
+    action: str = "epoch"
+    images: int = 0
+    quick: int = 0
+    run: Callable = in_turns
+    measure: str = "s"
+    check: str = "loss"
+    aims: dict = dataclasses.field(default_factory=dict)
+
+    def count(self, options, most=sys.maxsize):
+        """Returns how many images to take, of so many that there are."""
+        return min(n for n in (most, options.images, self.images, self.quick if options.quick else 0) if n)
+
+
+def measured(name, work, options):
+    """Does a work and returns its row.
+
+    Raises:
+      ValueError: tfcore's own side did not finish.
+    """
+    limit = {"limit_gflops": matmul_limit()} if "share" in work.aims else {}
+    with tempfile.TemporaryDirectory() as folder:
+        job = {"folder": folder, "action": work.action, **work.prepare(work, options, folder)}
+        raw = work.run(commands(work, options), job, options.rounds, report=options.report)
+    return new_row(name, work, job, raw, machine=ours.machine(), **limit)
+
+
+def commands(work, options):
+    """Returns {side: command line} of a work: tfcore and those of its peers that are wanted and there."""
+    found = {}
+    for name in ("tfcore", *(peer for peer in work.targets if peer in (options.sides or SIDES))):
+        python = options.peers_python if name in IN_PEERS else sys.executable
+        if python:
+            found[name] = [str(python), str(ROOT / "scripts" / "benchmark" / SIDES[name])]
+    return found
+
+
+def matmul_limit(size=2048, repeats=8):
+    """Returns the speed of this machine's float32 matrix product, GFLOP/s: the best of a few."""
+    product = tf.function(lambda a: tf.matmul(a, a))
+    a = tf.random.stateless_normal([size, size], [0, 0])
+    product(a).numpy()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        product(a).numpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def of_sizes(commands, job, rounds, *, report):
+    """As `in_turns`, of tfcore with each of the job's sizes."""
+    return in_turns(dict.fromkeys(job["sizes"], commands["tfcore"]), job, rounds, report=report)
+
+
+EPOCH, SHARE = "an epoch of {images:,} images", {"share": 0.85}
+MLP, CNN, PETS, INCEPTION = "mnist_perceptron", "fashion_cnn", "pets_cnn128", "pets_inception"
+MLP_PEERS = {"keras": 6.5, "keras_jit": 3.5, "torch": 2.5, "jax": 1.25, "products": None}
+CNN_PEERS = {"keras": 2.0, "torch": 2.5, "jax": 6.5}
+TESTED, FIRST = "{images:,} images of fashion_cnn", "process to first step of"
+PHOTOGRAPHS = "{images:,} photographs at 125 x 94"
+WORKS = {
+    MLP: Work(jobs.train, MLP, EPOCH, MLP_PEERS, quick=6000, aims=SHARE),
+    CNN: Work(jobs.train, CNN, EPOCH, CNN_PEERS, quick=320, aims=SHARE),
+    "fashion_cnn_memory": Work(
+        jobs.train, CNN, "peak memory with {images:,} images", {"keras": 2.0}, quick=320, run=once, measure="MB"
+    ),
+    PETS: Work(jobs.train, PETS, "{steps} steps of {batch_size}", {"keras": 1.4}, images=512, quick=64, aims=SHARE),
+    "prediction": Work(
+        jobs.predict, CNN, TESTED, {"keras": 1.5}, action="predict", quick=1000, check="mean absolute logit"
+    ),
+    "evaluation": Work(jobs.predict, CNN, TESTED, {"keras": 1.5}, action="evaluate", quick=1000),
+    "start_perceptron": Work(jobs.train, MLP, f"{FIRST} {MLP}", {"keras": 1.0}, action="step", run=from_start),
+    "start_cnn": Work(jobs.train, CNN, f"{FIRST} {CNN}", {"keras": 1.0}, action="step", run=from_start),
+    "augmentation": Work(
+        jobs.augmentation, "pets_best", "{calls} batches of {batch} pictures, 150 x 150", {"keras": 3.0},
+        action="batches", images=64, check="mean pixel",
+    ),
+    "loading": Work(
+        jobs.loading, PETS, PHOTOGRAPHS, {"pillow": 3.0}, action="decode", images=4096, quick=512,
+        check="mean pixel",
+    ),
+    "loading_cached": Work(
+        jobs.loading, PETS, f"{PHOTOGRAPHS}, from the cache", {}, action="cached", images=4096, quick=512,
+        check="mean pixel", aims={"at_most": 0.5},
+    ),
+    "scaling": Work(
+        jobs.scaling, MLP, f"{{steps:,}} steps of {MLP}", {}, action="some", images=10**6, quick=10**4, run=of_sizes,
+        aims={"flat": 0.9},
+    ),
+    "inception_fold": Work(
+        jobs.fold, INCEPTION, "{images} pictures to {endpoint}", {"unfolded": None}, action="forward", images=100,
+        quick=16, check="mean feature",
+    ),
+    "inception_transfer": Work(
+        jobs.transfer, INCEPTION, "{epochs} epochs of {images:,} photographs", {"keras": 8.0}, action="fit",
+        images=2000, quick=32, run=once, check="accuracy",
+    ),
+}  # fmt: skip

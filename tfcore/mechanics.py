@@ -1,0 +1,149 @@
+"""The mechanics of a convolutional network in NumPy, one idea a function: to be read, not to be fast.
+
+Pictures are [H, W, C], kernels [kh, kw, C, O], without a batch. "Convolution" is what networks call so: the kernel is
+not turned around. `padding` is "VALID" (none) or "SAME" (zeros, so that stride 1 keeps the size).
+"""
+
+import itertools
+
+import numpy as np
+
+VERTICAL_EDGES = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float64)  # dark left of bright
+HORIZONTAL_EDGES = VERTICAL_EDGES.T  # dark above bright
+
+
+def margins(size, kernel, stride, padding):
+    """How many zeros come before and after a side of `size`: (0, 0), or for "SAME" as TensorFlow puts them."""
+    if padding == "VALID":
+        return 0, 0
+    lacking = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return lacking // 2, lacking - lacking // 2
+
+
+def padded(x, kernel, stride=1, padding="VALID"):
+    """x with its zeros around it. x: [H, W, C], kernel: (kh, kw) -> [H + .., W + .., C]."""
+    around = [margins(size, side, stride, padding) for size, side in zip(x.shape, kernel)]
+    return np.pad(x, [*around, (0, 0)])
+
+
+def windows(x, kernel, stride=1, padding="VALID"):
+    """Yields (i, j, window) for each place that a kernel of (kh, kw) slides to; window: [kh, kw, C]."""
+    x, (kh, kw) = padded(x, kernel, stride, padding), kernel
+    rows, columns = ((size - side) // stride + 1 for size, side in zip(x.shape, kernel))
+    for i, j in itertools.product(range(rows), range(columns)):
+        yield i, j, x[i * stride : i * stride + kh, j * stride : j * stride + kw]
+
+
+def output_size(x, kernel, stride=1, padding="VALID"):
+    """(H', W'): how many places there are, (H + zeros - kh) // stride + 1 of them along the height."""
+    return tuple((n - k) // stride + 1 for n, k in zip(padded(x, kernel, stride, padding).shape, kernel))
+
+
+def conv2d(x, w, stride=1, padding="VALID"):
+    """At each place the dot product of kernel and window. x: [H, W, C], w: [kh, kw, C, O] -> [H', W', O]."""
+    y = np.zeros([*output_size(x, w.shape[:2], stride, padding), w.shape[3]])
+    for i, j, window in windows(x, w.shape[:2], stride, padding):
+        y[i, j] = np.tensordot(window, w, 3)
+    return y
+
+
+def im2col(x, kernel, stride=1, padding="VALID"):
+    """Every window as a row. -> [H' W', kh kw C]: with the kernels as columns, a convolution is a matrix product."""
+    return np.stack([window.ravel() for _, _, window in windows(x, kernel, stride, padding)])
+
+
+def conv2d_as_product(x, w, stride=1, padding="VALID"):
+    """`conv2d` as im2col(x) w: how libraries do it. Shapes as there."""
+    rows = im2col(x, w.shape[:2], stride, padding) @ w.reshape(-1, w.shape[3])
+    return rows.reshape(*output_size(x, w.shape[:2], stride, padding), -1)
+
+
+def as_dense(w, shape, stride=1, padding="VALID"):
+    """The matrix of a dense layer that does what the kernels do: mostly zeros, and the same few numbers.
+
+    w: [kh, kw, C, O], shape: (H, W, C) of the picture -> [H W C, H' W' O].
+    """
+    pixels = np.eye(np.prod(shape)).reshape(-1, *shape)  # each pixel alone, in turn
+    return np.stack([conv2d(pixel, w, stride, padding).ravel() for pixel in pixels])
+
+
+def conv2d_gradients(x, w, dy, padding="VALID"):
+    """dL/dw and dL/dx from dL/dy, of a convolution with stride 1. dy: [H', W', O].
+
+    dL/dw is the convolution of the picture with dL/dy. dL/dx is the full convolution of dL/dy with the kernels turned
+    by half a turn: the chain rule, pixel by pixel, adds up to these.
+    """
+    kh, kw = w.shape[:2]
+    bordered = padded(x, (kh, kw), 1, padding)
+    dw = np.stack([conv2d(bordered[..., c : c + 1], dy[:, :, np.newaxis]) for c in range(x.shape[2])], axis=2)
+    turned = w[::-1, ::-1].transpose(0, 1, 3, 2)  # [kh, kw, O, C]
+    full = conv2d(np.pad(dy, [(kh - 1, kh - 1), (kw - 1, kw - 1), (0, 0)]), turned)
+    (top, _), (left, _) = (margins(size, side, 1, padding) for size, side in zip(x.shape, (kh, kw)))
+    return dw, full[top : top + x.shape[0], left : left + x.shape[1]]
+
+
+def max_pool(x, size=2):
+    """The largest of each size x size window, and where it stood: y [H', W', C], places [H', W', C] in the window."""
+    found = [window.reshape(-1, x.shape[2]) for _, _, window in windows(x, (size, size), size)]
+    shape = [*output_size(x, (size, size), size), x.shape[2]]
+    return tuple(np.array([of(window, axis=0) for window in found]).reshape(shape) for of in (np.max, np.argmax))
+
+
+def max_pool_gradient(dy, places, shape, size=2):
+    """dL/dx of `max_pool`: each gradient goes to the one pixel that was largest, the others get nothing."""
+    dx = np.zeros(shape)
+    for (i, j, c), place in np.ndenumerate(places):
+        dx[i * size + place // size, j * size + place % size, c] += dy[i, j, c]
+    return dx
+
+
+def avg_pool(x, size=2):
+    """The mean of each size x size window. [H, W, C] -> [H', W', C]."""
+    means = [window.mean((0, 1)) for _, _, window in windows(x, (size, size), size)]
+    return np.array(means).reshape(*output_size(x, (size, size), size), -1)
+
+
+def avg_pool_gradient(dy, shape, size=2):
+    """dL/dx of `avg_pool`: every pixel of a window gets the same share."""
+    dx = np.zeros(shape)
+    spread = np.repeat(np.repeat(dy, size, 0), size, 1) / size**2
+    dx[: spread.shape[0], : spread.shape[1]] = spread
+    return dx
+
+
+def relu(x):
+    """max(x, 0), and its slope: 1 where x is positive, else 0."""
+    return np.maximum(x, 0), (x > 0).astype(x.dtype)
+
+
+def softmax_cross_entropy(logits, label):
+    """The loss of one example, and its gradient: the probabilities, less 1 at the true class. logits: [C]."""
+    p = np.exp(logits - logits.max())
+    p /= p.sum()
+    return -np.log(p[label]), p - np.eye(len(p))[label]
+
+
+def touches(shape, kernel, padding="VALID"):
+    """How many windows see each pixel, stride 1: a corner is seen once without padding. shape: (H, W) -> [H, W]."""
+    counted = np.zeros(shape)
+    ones = np.ones([*output_size(np.zeros([*shape, 1]), kernel, 1, padding), 1])
+    counted[:] = conv2d_gradients(np.zeros([*shape, 1]), np.ones([*kernel, 1, 1]), ones, padding)[1][..., 0]
+    return counted
+
+
+def dense_parameters(inputs, outputs):
+    """The weights and biases of a dense layer: every output has its own number for every input."""
+    return (inputs + 1) * outputs
+
+
+def conv_parameters(kernel, channels, outputs):
+    """The weights and biases of a convolution: the same for a stamp as for a poster. kernel: (kh, kw)."""
+    return (kernel[0] * kernel[1] * channels + 1) * outputs
+
+
+def receptive_field(layers):
+    """The side of the square of pixels that one output sees. layers: [(side of the window, stride), ...] from below."""
+    field, step = 1, 1
+    for side, stride in layers:
+        field, step = field + (side - 1) * step, step * stride
+    return field
