@@ -78,11 +78,8 @@ def help_text(values, doc, *, full):
     A flag says in the first word of its help, such as "network:", which group it is in; "more" stands for rare ones.
     """
     groups = {}
-    for name in sorted(values):
-        flag = values[name]
-        if name == flag.short_name or flag.help is None or name in ("help", "helpfull", "helpshort", "helpxml", "?"):
-            continue
-        choices, group, text = re.match(r"(?:<(.*?)>: )?((?:more )?\w+): (.*)", flag.help, re.DOTALL).groups()
+    for name in own_names(values):
+        flag, (choices, group, text) = values[name], parts_of_help(values[name])
         if full or not group.startswith("more"):
             text += f": {choices}" if choices and (full or len(choices) < 40) else ""
             default = "" if flag.default is None or flag.boolean else f" [{flag.default_as_str.strip(chr(39))}]"
@@ -91,6 +88,17 @@ def help_text(values, doc, *, full):
     for group in sorted(groups, key=lambda g: (GROUPS.index(g) if g in GROUPS else len(GROUPS), g)):
         lines += [f"{group}:", *groups[group]]
     return "\n".join(lines if full else [*lines, "--helpfull lists all flags."])
+
+
+def own_names(values):
+    """Returns the names of the flags that a script defines, without those of help."""
+    known = (name for name in sorted(values) if name not in ("help", "helpfull", "helpshort", "helpxml", "?"))
+    return [name for name in known if name != values[name].short_name and values[name].help is not None]
+
+
+def parts_of_help(flag):
+    """Returns of a flag's help the choices, or None, the group, such as "network" or "more network", and the text."""
+    return re.match(r"(?:<(.*?)>: )?((?:more )?\w+): (.*)", flag.help, re.DOTALL).groups()
 
 
 GROUPS = ("what", "network", "training", "augmentation", "output")

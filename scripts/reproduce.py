@@ -1,7 +1,7 @@
-"""Repeats the runs that the README reports and writes the README's table.
+"""Repeats the runs of docs/results.md and writes its table, and the rows of it that the README shows.
 
 python scripts/reproduce.py --recipes=mnist_perceptron,fashion_cnn --seeds=0,1,2
-python scripts/reproduce.py --table                                   # only the table, from docs/results.json
+python scripts/reproduce.py --table                                   # only the tables, from docs/results.json
 
 Each run adds or replaces its row in docs/results.json. A run that was cut goes on; one that is complete is read.
 """
@@ -13,16 +13,17 @@ from pathlib import Path
 
 import flags
 import numpy as np
+import tables
 from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
-from tables import splice
 
 from tfcore import files, recipes
 from tfcore.run.directory import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.json"
-README = ROOT / "README.md"
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 BEGIN, END = "<!-- results: python scripts/reproduce.py --table -->", "<!-- end of results -->"
+ROWS_BEGIN, ROWS_END = "<!-- posts: python scripts/reproduce.py --table -->", "<!-- end of posts -->"
 
 # What the post reports, and what this project set out to reach; the test accuracy.
 POSTS = {
@@ -46,6 +47,16 @@ POSTS = {
     "pets_cnn150_best": ("curves only", 0.88),
     "pets_best": ("–", 0.93),
 }
+# Each post, and of its networks the one that the README shows.
+TITLES = {
+    "mnist_perceptron": "Image Recognition With Neural Networks Using TensorFlow",
+    "fashion_cnn": "Convolutional Neural Networks With TensorFlow In Python, Cory Maklin, 2018",
+    "fashion_deep_cnn": "Convolutional Neural Networks with Keras, Eduonix",
+    "pets_cnn64_128": (
+        "Convolutional Neural Networks: A Python Tutorial Using TensorFlow and Keras, Luciano Strika, 2019"
+    ),
+    "pets_cnn150": "The mechanics of Convolutional Neural Networks in Tensorflow and Keras, 2020",
+}
 
 
 def define(values):
@@ -55,11 +66,11 @@ def define(values):
     DEFINE_list("seeds", ["0"], "what: the seeds to run each recipe with", **more)
     DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
     DEFINE_string("logdir", "logs/reproduce", "output: where the runs land: <logdir>/<recipe>-seed<seed>", **more)
-    DEFINE_boolean("table", False, "output: only write the table", **more)
+    DEFINE_boolean("table", False, "output: only write the tables", **more)
 
 
 def main(values, _):
-    """Runs every recipe with every seed, adding each row as it comes, then writes the table."""
+    """Runs every recipe with every seed, adding each row as it comes, then writes the tables."""
     unknown = [name for name in values.recipes if name not in POSTS]
     if unknown or not (values.recipes or values.table):
         raise flags.usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
@@ -69,7 +80,7 @@ def main(values, _):
             recipe = dataclasses.replace(recipes.RECIPES[name], seed=seed)
             result = recipes.train(recipe, Path(values.logdir) / f"{name}-seed{seed}", data_dir=values.data_dir)
             add_row(row(name, seed, result))
-    write_table()
+    write_tables()
 
 
 def row(name, seed, result):
@@ -138,9 +149,27 @@ def table():
     )
 
 
-def write_table():
-    """Puts the table between its two marks in the README, and prints it."""
-    files.write_text(README, splice(README.read_text(), BEGIN, END, table()))
+def short_table():
+    """Returns the README's rows in Markdown: a network of each post, as the post trains it and with our training."""
+    rows = json.loads(RESULTS.read_text())
+
+    def mean(name):
+        accuracy = [r["test_accuracy"] for r in rows if r["recipe"] == name]
+        return f"{np.mean(accuracy):.4f}" if accuracy else "–"
+
+    lines = ["| post | recipe | post's accuracy | ours, as the post | `…_best` |", "|---|---|---|---|---|"]
+    for name, title in TITLES.items():
+        figure = POSTS[name][0].split(",")[0]
+        lines.append(f"| {title} | `{name}` | {figure} | {mean(name)} | {mean(f'{name}_best')} |")
+    return "\n".join(lines)
+
+
+def write_tables():
+    """Puts the tables between their marks in docs/results.md and in the README, and prints the first."""
+    made = [(PAGE, BEGIN, END, table()), (README, ROWS_BEGIN, ROWS_END, short_table())]
+    texts = [(page, tables.splice(page.read_text(), begin, end, content)) for page, begin, end, content in made]
+    for page, text in texts:  # both or, where a page lacks its marks, neither
+        files.write_text(page, text)
     print(f"\n{table()}")
 
 

@@ -1,7 +1,8 @@
 """Shows what transfer gives: Fashion-MNIST's classes 5-9 with few labels, from scratch and on a trunk from classes 0-4.
 
-python scripts/show_transfer.py                     # prints the table and writes docs/transfer.json
+python scripts/show_transfer.py                     # writes docs/transfer.json and the table of docs/photographs.md
 python scripts/show_transfer.py --labels=10 --seeds=0,1
+python scripts/show_transfer.py --table             # only the table, from docs/transfer.json
 
 Each network sees the same labelled pictures and takes the same number of steps; the spread is over the seeds, which
 choose the pictures, the first weights and the order. The path is that of train_transfer.py.
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import flags
 import numpy as np
-from absl.flags import DEFINE_integer, DEFINE_list, DEFINE_string
+import tables
+from absl.flags import DEFINE_boolean, DEFINE_integer, DEFINE_list, DEFINE_string
 
 from tfcore import files, recipes
 from tfcore.data import Arrays, Splits, load
@@ -26,7 +28,9 @@ WHOLE = cnn.Config(blocks=((32, 32), (64, 64)), padding="SAME", batch_norm=True,
 TRUNK = dataclasses.replace(WHOLE, top=False)
 MOVED = network.fit(network.Config(TRUNK, mlp.Config(hidden=(64,))), image_shape=(28, 28, 1), classes=5)
 FEW = Recipe("few_labels", "fashion_mnist", WHOLE, batch_size=25, epochs=100, validation=1, steps_per_epoch=2)
-RESULTS = Path(__file__).parent.parent / "docs" / "transfer.json"
+DOCS = Path(__file__).parent.parent / "docs"
+RESULTS, PAGE = DOCS / "transfer.json", DOCS / "photographs.md"
+BEGIN, END = "<!-- transfer: python scripts/show_transfer.py -->", "<!-- end of transfer -->"
 
 
 def define(values):
@@ -37,24 +41,33 @@ def define(values):
     DEFINE_list("seeds", ["0", "1", "2", "3", "4"], "what: seeds", **more)
     DEFINE_integer("trunk_epochs", 5, "training: epochs of the trunk on classes 0-4", lower_bound=1, **more)
     DEFINE_string("logdir", None, "output: keep the runs here instead of a temporary directory", **more)
+    DEFINE_boolean("table", False, "output: only write the table", **more)
 
 
 def main(values, _):
-    """Trains the trunk once, then every network with every seed, and prints the table."""
+    """Measures, unless only the table is wanted, and writes the table."""
+    if not values.table:
+        files.write_text(RESULTS, json.dumps(measured(values), indent=1) + "\n")
+    made = table(json.loads(RESULTS.read_text()))
+    files.write_text(PAGE, tables.splice(PAGE.read_text(), BEGIN, END, made))
+    print(f"\n{made}")
+
+
+def measured(values):
+    """Returns the rows of docs/transfer.json: trains the trunk once, then every network with every seed."""
+    rows = []
     with tempfile.TemporaryDirectory() as scratch:
         logdir = Path(values.logdir or scratch)
         splits = load("fashion_mnist", values.data_dir)
         recipe = Recipe("trunk", "fashion_mnist", WHOLE, epochs=values.trunk_epochs, precision="bfloat16")
         trained = recipes.train(recipe, logdir / "trunk", splits=of_classes(splits, range(5)))
         trunk = trunks.load_trunk(MOVED, trained.run_dir / "export" / "weights.safetensors")
-        rows = []
         for count in flags.integers("labels", values.labels):
             for seed in (int(s) for s in values.seeds):
                 few = of_classes(splits, range(5, 10), count, seed)
                 for name, accuracy in compare(few, trunk, seed, logdir / f"{count}-{seed}").items():
                     rows.append({"labels_per_class": count, "network": name, "seed": seed, "test_accuracy": accuracy})
-        files.write_text(RESULTS, json.dumps(rows, indent=1) + "\n")
-        print("\n" + table(rows))
+    return rows
 
 
 def of_classes(splits, classes, count=0, seed=0):

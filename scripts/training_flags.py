@@ -30,7 +30,7 @@ FIELDS = {
     "train_examples": (INTEGER, "more what: how many examples to train on, 0 for all", ""),
     "validation": (INTEGER, "more what: training examples held out for validation", ""),
     "image_size": (STRING, "more what: HxW that pictures are brought to, such as 150x150", "model"),
-    "resize": (_choice(*CHOICES["resize"]), "more what: how pictures of other proportions are", ""),
+    "resize": (_choice(*CHOICES["resize"]), "more what: how pictures of other proportions are fitted", ""),
     "max_bad_fraction": (FLOAT, "more what: how many pictures may be unusable, 0 to 1", ""),
     "hidden": (LIST, "network: widths of the dense layers before the logits, such as 256,256", "model"),
     "dropout": (FLOAT, "network: drop probability of the dense layers", "model"),
@@ -78,7 +78,8 @@ def define(values, names, default):
     enum("jit", "auto", ["auto", "on", "off"], "more training: compile with XLA; auto: as measured best")
     chosen = recipes.RECIPES[_typed("recipe") or default]
     for name, (kind, text, part) in FIELDS.items():
-        value = _shown(getattr(_part(chosen, part), "image_shape" if name == "image_size" else name, ""))
+        size = "x".join(map(str, chosen.model.image_shape[:2]))
+        value = size if name == "image_size" else _shown(getattr(_part(chosen, part), name, ""))
         kind(name=name, default=None, help=f"{text} [{value}]", flag_values=values)
 
 

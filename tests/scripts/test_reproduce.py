@@ -1,4 +1,4 @@
-"""The rows of docs/results.json and the README's table that is made from them."""
+"""The rows of docs/results.json, and the tables of docs/results.md and the README that are made from them."""
 
 import json
 import sys
@@ -13,8 +13,11 @@ import reproduce
 @pytest.fixture
 def pages(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "RESULTS", tmp_path / "docs" / "results.json")
+    monkeypatch.setattr(reproduce, "PAGE", tmp_path / "docs" / "results.md")
     monkeypatch.setattr(reproduce, "README", tmp_path / "README.md")
-    (tmp_path / "README.md").write_text(f"before\n{reproduce.BEGIN}\nold\n{reproduce.END}\nafter\n")
+    (tmp_path / "docs").mkdir()
+    reproduce.PAGE.write_text(f"before\n{reproduce.BEGIN}\nold\n{reproduce.END}\nafter\n")
+    reproduce.README.write_text(f"above\n{reproduce.ROWS_BEGIN}\nold\n{reproduce.ROWS_END}\nbelow\n")
     return tmp_path
 
 
@@ -34,16 +37,29 @@ def test_a_row_replaces_that_of_the_same_recipe_and_seed(pages):
 def test_the_table_shows_mean_and_spread_beside_the_post(pages):
     for seed, accuracy in enumerate((0.90, 0.91, 0.92)):
         reproduce.add_row(new_row("fashion_cnn", seed, accuracy))
-    reproduce.write_table()
-    text = reproduce.README.read_text()
+    reproduce.write_tables()
+    text = reproduce.PAGE.read_text()
     assert "| `fashion_cnn` | 0.9006 | 0.893 | **0.9100** ± 0.0100 | 0.9200 | – | 0, 1, 2 | 3 | 1.5 |" in text
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "a machine" in text and "abc1234" in text
 
 
-def test_a_page_without_the_marks_is_refused(pages):
+def test_the_readme_shows_one_network_of_each_post_as_the_post_and_as_ours(pages):
+    for name, accuracy in (("fashion_cnn", 0.90), ("fashion_cnn", 0.91), ("fashion_cnn_best", 0.93)):
+        reproduce.add_row(new_row(name, round(accuracy * 100), accuracy))
+    reproduce.write_tables()
+    text = reproduce.README.read_text()
+    assert "Cory Maklin, 2018 | `fashion_cnn` | 0.9006 | 0.9050 | 0.9300 |" in text
+    assert "2020 | `pets_cnn150` | curves only | – | – |" in text
+    assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text
+
+
+@pytest.mark.parametrize("page", ["PAGE", "README"])
+def test_a_page_without_the_marks_is_refused_and_the_other_is_left_alone(pages, page):
     reproduce.add_row(new_row("fashion_cnn", 0, 0.9))
-    reproduce.README.write_text("no marks")
+    getattr(reproduce, page).write_text("no marks")
     with pytest.raises(ValueError, match="no place for the table"):
-        reproduce.write_table()
-    assert reproduce.README.read_text() == "no marks"
+        reproduce.write_tables()
+    assert getattr(reproduce, page).read_text() == "no marks"
+    other = reproduce.README if page == "PAGE" else reproduce.PAGE
+    assert "old" in other.read_text()
