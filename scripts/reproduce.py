@@ -1,6 +1,7 @@
 """Repeats the runs of docs/results.md and writes its table, and the rows of it that the README shows.
 
 python scripts/reproduce.py --recipes=mnist_perceptron,fashion_cnn --seeds=0,1,2
+python scripts/reproduce.py --recipes=fashion_cnn --sides=keras       # the same network with a plain Keras fit
 python scripts/reproduce.py --table                                   # only the tables, from docs/results.json
 
 Each run adds or replaces its row in docs/results.json. A run that was cut goes on; one that is complete is read.
@@ -8,7 +9,9 @@ Each run adds or replaces its row in docs/results.json. A run that was cut goes 
 
 import dataclasses
 import json
+import operator
 import subprocess
+import time
 from pathlib import Path
 
 import flags
@@ -17,6 +20,7 @@ from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
 from tables import splice
 
 from tfcore import files, recipes
+from tfcore.recipes.assemble import fit_to_data
 from tfcore.run.directory import environment
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +68,7 @@ def define(values):
     more = {"flag_values": values}
     DEFINE_list("recipes", [], f"what: which to run, of {', '.join(POSTS)}", **more)
     DEFINE_list("seeds", ["0"], "what: the seeds to run each recipe with", **more)
+    DEFINE_list("sides", ["tfcore"], "what: whose programs to run, of tfcore, keras", **more)
     DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
     DEFINE_string("logdir", "logs/reproduce", "output: where the runs land: <logdir>/<recipe>-seed<seed>", **more)
     DEFINE_boolean("table", False, "output: only write the tables", **more)
@@ -74,30 +79,51 @@ def main(values, _):
     unknown = [name for name in values.recipes if name not in POSTS]
     if unknown or not (values.recipes or values.table):
         raise flags.usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
+    if odd := [side for side in values.sides if side not in SIDES]:
+        raise flags.usage_error(f"--sides={','.join(odd)}: choose from {', '.join(SIDES)}")
     for name in values.recipes:
         for seed in [int(s) for s in values.seeds if s.isdigit() or flags.integers("seeds", [s])]:
-            print(f"\n{name}, seed {seed}")
-            recipe = dataclasses.replace(recipes.RECIPES[name], seed=seed)
-            result = recipes.train(recipe, Path(values.logdir) / f"{name}-seed{seed}", data_dir=values.data_dir)
-            add_row(row(name, seed, result))
+            for side in values.sides:
+                print(f"\n{name}, seed {seed}, {side}")
+                recipe = dataclasses.replace(recipes.RECIPES[name], seed=seed)
+                add_row({**SIDES[side](recipe, values), "machine": environment()["machine"], "commit": commit()})
     write_tables()
 
 
-def row(name, seed, result):
-    """Returns what docs/results.json keeps of a run."""
-    config = json.loads((result.run_dir / "config.json").read_text())
+def ours(recipe, values):
+    """Runs a recipe; returns what docs/results.json keeps of it."""
+    place = Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
+    result = recipes.train(recipe, place, data_dir=values.data_dir)
+    dataset = json.loads((result.run_dir / "config.json").read_text())["dataset"]
+    return row("tfcore", recipe, dataset, result.test, result.validation, result.epochs, result.seconds)
+
+
+def theirs(recipe, values):
+    """Trains a recipe's network with Keras; returns what docs/results.json keeps of it."""
+    import keras_side  # here, for it imports Keras
+
+    splits = recipes.load_data(recipe, values.data_dir)
+    recipe, began = fit_to_data(recipe, splits), time.perf_counter()
+    test, validation = keras_side.train(recipe, splits)
+    return row("keras", recipe, splits.name, test, validation, recipe.epochs, time.perf_counter() - began)
+
+
+SIDES = {"tfcore": ours, "keras": theirs}
+
+
+def row(side, recipe, dataset, test, validation, epochs, seconds):
+    """Returns a row of docs/results.json. test, validation: {"loss", "accuracy", ...}."""
     return {
-        "recipe": name,
-        "seed": seed,
-        "dataset": config["dataset"],
-        "test_accuracy": result.test["accuracy"],
-        "test_loss": round(result.test["loss"], 4),
-        "validation_accuracy": result.validation["accuracy"],
-        **({"pearson": round(result.test["pearson"], 3)} if "pearson" in result.test else {}),
-        "epochs": result.epochs,
-        "minutes": round(result.seconds / 60, 2),
-        "machine": environment()["machine"],
-        "commit": commit(),
+        "recipe": recipe.name,
+        "side": side,
+        "seed": recipe.seed,
+        "dataset": dataset,
+        "test_accuracy": test["accuracy"],
+        "test_loss": round(test["loss"], 4),
+        "validation_accuracy": validation["accuracy"],
+        **({"pearson": round(test["pearson"], 3)} if "pearson" in test else {}),
+        "epochs": epochs,
+        "minutes": round(seconds / 60, 2),
     }
 
 
@@ -114,33 +140,47 @@ def commit():
 def add_row(new):
     """Adds the row to docs/results.json in place of an older one of the same recipe and seed."""
     RESULTS.parent.mkdir(exist_ok=True)
-    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = read_rows() if RESULTS.exists() else []
     made = {"machine": new["machine"], "commit": new["commit"]}
     if any({**old, **made} == new for old in rows):  # a complete run was only read: it is of the older commit
         return
-    rows = [old for old in rows if (old["recipe"], old["seed"]) != (new["recipe"], new["seed"])] + [new]
-    order = list(recipes.RECIPES)
-    rows.sort(key=lambda r: (order.index(r["recipe"]) if r["recipe"] in order else len(order), r["seed"]))
+    key = operator.itemgetter("recipe", "side", "seed")
+    rows = [old for old in rows if key(old) != key(new)] + [new]
+    order, sides = list(recipes.RECIPES), list(SIDES)
+    place = lambda name: order.index(name) if name in order else len(order)  # noqa: E731
+    rows.sort(key=lambda r: (place(r["recipe"]), sides.index(r["side"]), r["seed"]))
     files.write_text(RESULTS, "[\n" + ",\n".join("  " + json.dumps(r) for r in rows) + "\n]\n")
 
 
+def read_rows():
+    """Returns the rows of docs/results.json."""
+    return json.loads(RESULTS.read_text())
+
+
+def mean(rows, name, side="tfcore"):
+    """Returns the mean test accuracy over the seeds, with its standard deviation where there are several."""
+    accuracy = [r["test_accuracy"] for r in rows if (r["recipe"], r["side"]) == (name, side)]
+    if not accuracy:
+        return "–"
+    return f"{np.mean(accuracy):.4f}" + (f" ± {np.std(accuracy, ddof=1):.4f}" if len(accuracy) > 1 else "")
+
+
 def table():
-    """Returns the table of the posts' results beside ours, in Markdown."""
-    rows = json.loads(RESULTS.read_text())
+    """Returns the table of the posts' results beside Keras' and ours, in Markdown."""
+    rows = read_rows()
     lines = [
-        "| recipe | post | aim | ours, test accuracy | validation | Pearson | seeds | epochs | minutes |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| recipe | post | aim | Keras here | ours, test accuracy | validation | Pearson | seeds | epochs | minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(r["recipe"] for r in rows):
-        mine = [r for r in rows if r["recipe"] == name]
-        accuracy = np.array([r["test_accuracy"] for r in mine])
-        spread = f" ± {accuracy.std(ddof=1):.4f}" if len(mine) > 1 else ""
+    for name in dict.fromkeys(r["recipe"] for r in rows if r["side"] == "tfcore"):
+        mine = [r for r in rows if (r["recipe"], r["side"]) == (name, "tfcore")]
         post, aim = POSTS.get(name, ("–", None))
         seeds = ", ".join(str(r["seed"]) for r in mine)
         minutes = np.mean([r["minutes"] for r in mine])
         held_out = np.mean([r["validation_accuracy"] for r in mine])
         pearson = f"{np.mean([r['pearson'] for r in mine]):.2f}" if "pearson" in mine[0] else "–"
-        cells = [f"`{name}`", post, aim or "–", f"**{accuracy.mean():.4f}**{spread}", f"{held_out:.4f}", pearson]
+        cells = [f"`{name}`", post, aim or "–", mean(rows, name, "keras"), f"**{mean(rows, name)}**"]
+        cells += [f"{held_out:.4f}", pearson]
         lines.append(f"| {' | '.join(map(str, [*cells, seeds, mine[0]['epochs'], f'{minutes:.1f}']))} |")
     machines = ", ".join(sorted({r["machine"] for r in rows}))
     commits = ", ".join(sorted({r["commit"] for r in rows}))
@@ -151,16 +191,16 @@ def table():
 
 def short_table():
     """Returns the README's rows in Markdown: a network of each post, as the post trains it and with our training."""
-    rows = json.loads(RESULTS.read_text())
-
-    def mean(name):
-        accuracy = [r["test_accuracy"] for r in rows if r["recipe"] == name]
-        return f"{np.mean(accuracy):.4f}" if accuracy else "–"
-
-    lines = ["| post | recipe | post's accuracy | ours, as the post | `…_best` |", "|---|---|---|---|---|"]
+    rows = read_rows()
+    lines = ["| post | recipe | its accuracy | Keras here | ours | ours, `…_best` |", "|---|---|---|---|---|---|"]
     for name, title in TITLES.items():
-        figure = POSTS[name][0].split(",")[0]
-        lines.append(f"| {title} | `{name}` | {figure} | {mean(name)} | {mean(f'{name}_best')} |")
+        figures = [
+            POSTS[name][0].split(",")[0],
+            mean(rows, name, "keras"),
+            mean(rows, name),
+            mean(rows, f"{name}_best"),
+        ]
+        lines.append(f"| {title} | `{name}` | {' | '.join(figures)} |")
     return "\n".join(lines)
 
 
