@@ -30,7 +30,7 @@ def complete(place, plan):
     ended = values["ended"] == "patience" and plan.patience and values["patience"] >= plan.patience
     if values["epochs"] < plan.epochs and not ended:
         return None
-    print(f"{place} is complete; clean=True starts over, more epochs go on")
+    print(f"{place} is complete: more epochs go on, a clean start starts over")
     return _result(place, values)
 
 
