@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from pathlib import Path
 
 from tfcore import tree
@@ -16,10 +17,14 @@ class Board:
         self._run_dir, self._writers, self._warned = Path(run_dir), {}, False
 
     def _writer(self, split):
-        """Returns the writer of `split`; its file begins with the first thing to write."""
-        if split not in self._writers:
-            self._writers[split] = tf.summary.create_file_writer(str(self._run_dir / split))
-        return self._writers[split]
+        """Returns the writer of `split`, whose file begins with the first thing to write; else one of nothing."""
+        try:
+            if split not in self._writers:
+                self._writers[split] = tf.summary.create_file_writer(str(self._run_dir / split))
+            return self._writers[split]
+        except (tf.errors.OpError, OSError) as error:
+            self._warn(error)
+            return tf.summary.create_noop_writer()
 
     @contextlib.contextmanager
     def _writing(self, split, step):
@@ -32,7 +37,8 @@ class Board:
 
     def _warn(self, error):
         if not self._warned:
-            warn(f"TensorBoard's files cannot be written, the run goes on: {error}")
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", str(error), flags=re.DOTALL).strip()
+            warn(f"TensorBoard's files cannot be written, the run goes on: {self._run_dir}: {reason}")
         self._warned = True
 
     def scalars(self, split, values, step):
