@@ -5,6 +5,7 @@ Imported before all else by `flags`, because TensorFlow takes seconds; it has an
 
 import os
 import sys
+import tempfile
 
 from tfcore import signals
 
@@ -73,3 +74,7 @@ def _is_script():
 if _is_script():
     open_all()
     signals.end_in_one_line()
+    try:
+        tempfile.gettempdir()  # TensorFlow cannot be imported without
+    except OSError:
+        sys.exit(f"{os.path.basename(sys.argv[0])}: there is no directory for temporary files: set TMPDIR to one")
