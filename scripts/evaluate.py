@@ -6,6 +6,7 @@ python scripts/evaluate.py --run=logs/pets_best/cats_vs_dogs-seed0 --data_dir=ph
 """
 
 import flags
+
 import numpy as np
 from absl.flags import DEFINE_enum, DEFINE_float, DEFINE_string
 

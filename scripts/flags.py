@@ -3,6 +3,8 @@
 Exit status: 0 done; 1 a failure, explained in one line on stderr; 2 bad usage; 130 Ctrl-C, 143 SIGTERM.
 """
 
+import program
+
 import re
 import signal
 import sys
@@ -10,13 +12,25 @@ from pathlib import Path
 
 from absl import flags
 
-from tfcore.quiet import tf
+from tfcore import signals
 
 
 def start(main, define, *, positional=False):
     """Parses the flags that define(values) defines, calls main(values, arguments), and ends with an exit status."""
+    program.keep_going()
+    with signals.second_ends():
+        try:
+            _called(main, define, positional)
+        finally:
+            signals.end_in_one_line()  # TensorFlow's own end takes a while
+
+
+def _called(main, define, positional):
+    from tfcore.quiet import tf  # here, so that this module is imported at once
+
     values = parser(define)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in signals.STOPS:
+        signal.signal(number, _interrupt)
     try:
         if help_wanted := {"--help", "-h", "-?", "--helpfull"} & set(sys.argv[1:]):
             print(help_text(values, sys.modules["__main__"].__doc__, full="--helpfull" in help_wanted))
@@ -60,9 +74,9 @@ def in_flags(values, message):
     return re.sub(r"(?<![\w/=?-])([a-z_]\w*)=(\w*)", flag, message)
 
 
-def _terminate(signum, frame):
-    """Ends whatever runs as Ctrl-C would, so that temporary files are removed; training saves a checkpoint first."""
-    stop = KeyboardInterrupt("terminated")
+def _interrupt(signum, frame):
+    """Ends whatever runs, so that temporary files are removed; training has its own way, which saves a checkpoint."""
+    stop = KeyboardInterrupt(f"ended by {signal.Signals(signum).name}")
     stop.signum = signum
     raise stop
 

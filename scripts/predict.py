@@ -6,10 +6,11 @@ python scripts/predict.py --run=logs/fashion_cnn/fashion_mnist-seed0 --invert ph
 MNIST and Fashion-MNIST show bright things on black: --invert turns dark on white into that.
 """
 
+import flags
+
 import sys
 from pathlib import Path
 
-import flags
 import numpy as np
 from absl.flags import DEFINE_boolean, DEFINE_string
 

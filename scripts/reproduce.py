@@ -7,6 +7,8 @@ python scripts/reproduce.py --table                                   # only the
 Each run adds or replaces its row in docs/results.json. A run that was cut goes on; one that is complete is read.
 """
 
+import flags
+
 import dataclasses
 import json
 import operator
@@ -14,14 +16,13 @@ import subprocess
 import time
 from pathlib import Path
 
-import flags
 import numpy as np
 from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
 from tables import splice
 
 from tfcore import files, recipes
 from tfcore.recipes.assemble import fit_to_data
-from tfcore.run.directory import environment
+from tfcore.run.environment import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results.json"

@@ -5,9 +5,10 @@ python scripts/show_convolutions.py --picture=cat.jpg --output=cat_edges.png
 python scripts/show_convolutions.py --run=logs/fashion_cnn/fashion_mnist-seed0
 """
 
+import flags
+
 from pathlib import Path
 
-import flags
 import numpy as np
 from absl.flags import DEFINE_integer, DEFINE_string
 

@@ -8,12 +8,13 @@ Each network sees the same labelled pictures and takes the same number of steps;
 choose the pictures, the first weights and the order. The path is that of train_transfer.py.
 """
 
+import flags
+
 import dataclasses
 import json
 import tempfile
 from pathlib import Path
 
-import flags
 import numpy as np
 from absl.flags import DEFINE_boolean, DEFINE_integer, DEFINE_list, DEFINE_string
 from tables import splice

@@ -6,9 +6,10 @@ python scripts/train_cnn.py --dataset=folder --data_dir=my_pictures  # CLASS/*.j
 python scripts/train_cnn.py --recipe=pets_best
 """
 
+import flags
+
 import dataclasses
 
-import flags
 import training_flags
 from absl.flags import DEFINE_boolean, DEFINE_list
 

@@ -5,9 +5,10 @@ python scripts/train_mlp.py --init=normal            # as the post: N(0, 1) weig
 python scripts/train_mlp.py --recipe=fashion_perceptron
 """
 
+import flags
+
 import dataclasses
 
-import flags
 import training_flags
 
 from tfcore.data import sources

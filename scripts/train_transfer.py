@@ -5,10 +5,11 @@ python scripts/train_transfer.py --dataset=folder --data_dir=my_pictures --weigh
 python scripts/train_transfer.py --dataset=cats_vs_dogs --fine_tune_from=mixed6
 """
 
+import flags
+
 import dataclasses
 from pathlib import Path
 
-import flags
 import training_flags
 from absl import flags as absl_flags
 

@@ -1,12 +1,13 @@
 """The flags of the training scripts: each changes one field of a recipe, and so the name of the run's directory."""
 
+from flags import integers, usage_error
+
 import dataclasses
 import functools
 import sys
 from pathlib import Path
 
 from absl import flags
-from flags import integers, usage_error
 
 from tfcore import recipes, tree
 from tfcore.data.augment import FILLS

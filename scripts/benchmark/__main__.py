@@ -23,6 +23,7 @@ from absl.flags import DEFINE_boolean, DEFINE_integer, DEFINE_list, DEFINE_strin
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import flags
+
 import results
 from process import ROOT
 from table import report

@@ -11,7 +11,7 @@ from tfcore.init import fold_in
 from tfcore.models import cnn, mlp, transfer
 from tfcore.recipes import assemble, stages, trunks
 from tfcore.run import blocks, loop, report
-from tfcore.run.directory import environment
+from tfcore.run.environment import environment
 
 RECIPES = recipes.RECIPES
 

@@ -21,7 +21,7 @@ from tfcore.data.augment import Augment
 from tfcore.models import cnn, mlp
 from tfcore.recipes import Recipe, assemble, from_dict, to_dict
 from tfcore.recipes.recipe import CHOICES
-from tfcore.run import board, console, plots, report
+from tfcore.run import board, console, directory, plots, report
 from tfcore.run.progress import Progress
 
 MLP = Recipe("small", "made", mlp.Config(hidden=(8,), dropout=0.1), batch_size=16, epochs=2, validation=1)
@@ -44,14 +44,14 @@ def train(recipe, place, **options):
     return recipes.train(recipe, place, splits=options.pop("splits", made_set()), **options)
 
 
-def final_bytes(directory):
+def final_bytes(place):
     """Weights, slots, stats and step of the last checkpoint."""
-    tensors, _ = checkpoint.read(checkpoint.checkpoints(directory / "checkpoints")[-1])
+    tensors, _ = checkpoint.read(checkpoint.checkpoints(place / "checkpoints")[-1])
     return {path: leaf.tobytes() for path, leaf in tree.flatten(tensors).items()}
 
 
-def measures(directory):
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+def measures(place):
+    rows = [json.loads(line) for line in (place / "metrics.jsonl").read_text().splitlines()]
     return [(row["epoch"], row["step"], row["train"], row["validation"]) for row in rows]
 
 
@@ -135,13 +135,11 @@ def test_epochs_may_not_change_where_the_schedule_depends_on_them(tmp_path):
 
 
 @pytest.mark.parametrize("jit", [False, True])
-def test_a_huge_learning_rate_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, jit):
+def test_a_huge_learning_rate_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, jit):
+    monkeypatch.setattr(directory, "_settings", lambda config: {})  # so that it may change
     good = dataclasses.replace(MLP, jit=jit, ema_decay=0.0, epochs=1, learning_rate=1e-3, schedule="constant")
     train(good, tmp_path)
     before = final_bytes(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["config"] |= {"learning_rate": 1e30}
-    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(FloatingPointError, match=r"step \d+: loss .*(dense1|logits)/[wb].*ckpt-000000003.*rate"):
         train(dataclasses.replace(good, learning_rate=1e30, epochs=5), tmp_path)
     assert final_bytes(tmp_path) == before
@@ -296,7 +294,7 @@ def test_a_last_step_that_overflows_the_weights_is_no_result(tmp_path, jit):
         match=r"validation of epoch 1: .* logits are not finite; there is no check",
     ):
         train(dataclasses.replace(one, learning_rate=3e38, ema_decay=0.0, warmup_epochs=0.0), tmp_path)
-    assert not (tmp_path / "checkpoints").exists() and not (tmp_path / "result.json").exists()
+    assert not list((tmp_path / "checkpoints").iterdir()) and not (tmp_path / "result.json").exists()
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "clip_norm", "warmup_epochs", "weight_decay"])
@@ -362,7 +360,7 @@ def test_config_json_that_is_gone_or_damaged_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"config\.json is damaged .*clean=True"):
         train(MLP, tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.raises(ValueError, match=r"has checkpoints but no config\.json"):
+    with pytest.raises(ValueError, match=r"checkpoints.* but no config\.json"):
         train(MLP, tmp_path)
     assert train(MLP, tmp_path, clean=True).epochs == 2
 

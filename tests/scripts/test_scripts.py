@@ -1,5 +1,7 @@
 """The scripts as a person runs them: what they print, what they leave, how they end."""
 
+import flags
+
 import dataclasses
 import os
 import re
@@ -10,7 +12,6 @@ import textwrap
 from pathlib import Path
 
 import evaluate
-import flags
 import numpy as np
 import predict
 import pytest

@@ -43,7 +43,7 @@ def train(
     whole = task(last, splits, config={"trunk": digest, "copies": copies, "head": settings_of(recipe)})
     config = directory.describe(whole, plans[-1], note)
     with directory.held(logdir) as place:
-        directory.claim(place, config, clean=clean)
+        place = directory.claim(place, config, clean=clean, written=("export",))
         if copies:
             result, head = _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options)
             weights = {"trunk": trunk.weights, "head": head}
@@ -55,6 +55,7 @@ def train(
             start = functools.partial(_given, weights, trunk)
             result = _whole(last, place / "fine_tune", start, {"trunk": digest, "copies": copies}, splits, options)
             weights = _exported(result)
+        place.check()
         export(place, weights, {"trunk": trunk.stats}, {**config, "epoch": result.epochs})
         return result
 

@@ -2,44 +2,50 @@
 
 import contextlib
 import json
-import sys
+import re
 from pathlib import Path
 
 from tfcore import tree
 from tfcore.quiet import tf
+from tfcore.run.showing import readable, warn
 
 
 class Board:
     """Writes event files under `run_dir`/train and `run_dir`/validation, with equal tags so that curves overlay."""
 
     def __init__(self, run_dir):
-        self._run_dir, self._writers, self._full = Path(run_dir), {}, False
+        self._run_dir, self._writers, self._warned = Path(run_dir), {}, False
 
     def _writer(self, split):
-        """Returns the writer of `split`; its file begins with the first thing to write."""
-        if split not in self._writers:
-            self._writers[split] = tf.summary.create_file_writer(str(self._run_dir / split))
-        return self._writers[split]
+        """Returns the writer of `split`, whose file begins with the first thing to write; else one of nothing."""
+        try:
+            if split not in self._writers:
+                self._writers[split] = tf.summary.create_file_writer(str(self._run_dir / split))
+            return self._writers[split]
+        except (tf.errors.OpError, OSError) as error:
+            self._warn(error)
+            return tf.summary.create_noop_writer()
 
     @contextlib.contextmanager
     def _writing(self, split, step):
-        """Makes `split` the place of tf.summary's calls. A full disk costs the curves and one warning, not the run."""
+        """Makes `split` the place of tf.summary's calls. What cannot be written costs one warning, not the run."""
         try:
             with self._writer(split).as_default(step=step):
                 yield
-        except (tf.errors.ResourceExhaustedError, tf.errors.FailedPreconditionError, OSError) as error:
+        except (tf.errors.OpError, OSError) as error:
             self._warn(error)
 
     def _warn(self, error):
-        if not self._full:
-            print(f"TensorBoard's files cannot be written, the run goes on: {error}".splitlines()[0], file=sys.stderr)
-        self._full = True
+        if not self._warned:
+            reason = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", str(error), flags=re.DOTALL).strip()
+            warn(f"TensorBoard's files cannot be written, the run goes on: {self._run_dir}: {reason}")
+        self._warned = True
 
     def scalars(self, split, values, step):
         """Writes {tag: number} at a step."""
         with self._writing(split, step):
             for tag, value in values.items():
-                tf.summary.scalar(tag, value)
+                tf.summary.scalar(readable(tag), value)
 
     def histograms(self, values, step):
         """Writes a histogram of each leaf of a tree under its path."""

@@ -19,6 +19,7 @@ from tfcore.data.meter import EVERY, watched
 from tfcore.quiet import tf
 from tfcore.run import plots, report
 from tfcore.run.board import Board, config_text
+from tfcore.run.showing import readable, spared
 from tfcore.run.task import loss_fn_of
 
 
@@ -27,7 +28,7 @@ class Console:
 
     def __init__(self, task, place, plan, *, histograms=False):
         self._task, self._place, self._plan, self._histograms = task, place, plan, histograms
-        self._board = Board(place)
+        self._board = Board(place.path)
         self._artist, self._drawing = ThreadPoolExecutor(1), None
 
     def introduce(self, state, *, resumed):
@@ -53,12 +54,13 @@ class Console:
 
     def _introduce_pictures(self, source):
         """Prints and draws what was found in the files, and lists in bad_files.json those that could not be used."""
-        print(source.survey)
-        plots.save(self._place / "plots", {"survey": plots.survey(source.survey)})
+        print(readable(str(source.survey)))
         rows = [{"file": name, "reason": reason} for name, reason in source.bad]
-        files.write_text(self._place / "bad_files.json", json.dumps(rows, indent=2) + "\n")
+        with spared("the survey's drawing and list"):
+            plots.save(self._place / "plots", {"survey": plots.survey(source.survey)})
+            files.write_text(self._place / "bad_files.json", json.dumps(rows, indent=2) + "\n")
         for row in rows[:3]:
-            print(f"left out {row['file']}: {row['reason']}")
+            print(readable(f"left out {row['file']}: {row['reason']}"))
         if len(rows) > 3:
             print(f"left out {len(rows) - 3} more: {self._place / 'bad_files.json'}")
 
@@ -105,8 +107,9 @@ class Console:
         """Writes to TensorBoard what make() draws, {name: Matplotlib figure}, while training goes on."""
 
         def draw():
-            for name, drawing in make().items():
-                self._board.image(name, plots.to_pixels(drawing), step)
+            with spared("the drawings"):  # Matplotlib may find no place for its cache
+                for name, drawing in make().items():
+                    self._board.image(name, plots.to_pixels(drawing), step)
 
         self._wait()
         self._drawing = self._artist.submit(draw)

@@ -4,44 +4,82 @@ config.json environment.json metrics.jsonl result.json checkpoints/ plots/ expor
 """
 
 import contextlib
-import datetime
+import dataclasses
+import hashlib
 import json
 import os
-import platform
+import secrets
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-
-import numpy as np
 
 from tfcore import checkpoint, files, training, tree
 from tfcore.data import content
-from tfcore.quiet import tf
+from tfcore.run import environment, records
 
 FORMAT = 1  # of config.json and result.json
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")  # on resuming: not the steps already taken
-VARIABLES = ("XLA_FLAGS", "TF_XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS")
+WRITTEN = ("checkpoints", "plots", "export")  # directories; those of the event files may fail
+EXPORT = Path("export", "weights.safetensors")
+KEPT = ("result.json", str(EXPORT), "checkpoints/*.safetensors", "metrics.jsonl")  # of a run, and of no other
+CONFIG = {"config": dict, "run": dict, "class_names": list}  # what config.json has, among others
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A run directory that this process holds: `place / name` is a path in it, as of a Path.
+
+    lock: the descriptor of its lock's file, open, so that no other file can be taken for it.
+    owner: what a checkpoint says of whose it is.
+    """
+
+    path: Path
+    lock: int
+    owner: dict = dataclasses.field(default_factory=dict)
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def __str__(self):
+        return str(self.path)
+
+    def check(self):
+        """Raises OSError: the directory, or its lock, is not the one that this process holds any more."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self.lock), os.stat(self.path / ".lock")):
+                return
+        raise OSError(
+            f"{self} was removed, or made anew, while this run went on: it ends here and writes nothing there"
+        )
 
 
 @contextlib.contextmanager
 def held(logdir):
-    """Makes the directory, holds it for this process while the block runs, and yields its path.
+    """Makes the directory, holds it for this process while the block runs, and yields its Place.
 
     Raises:
       OSError: nothing can be written there, or another process holds it; the message says which.
     """
     logdir = Path(logdir)
-    try:
-        logdir.mkdir(parents=True, exist_ok=True)
-        files.write_text(logdir / ".writable", "")
-        (logdir / ".writable").unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(f"logdir={logdir} cannot be written: {error.strerror}") from None
-    with files.locked(logdir):
-        for directory in (logdir, logdir / "export", logdir / "plots", logdir / "checkpoints"):
+    _check_writable(logdir, "logdir=")
+    with contextlib.ExitStack() as stack:
+        with records.naming(logdir / ".lock"):
+            stack.enter_context(files.locked(logdir))
+            lock = stack.enter_context(open(logdir / ".lock"))
+        for directory in (logdir, *(logdir / name for name in WRITTEN)):
             files.remove_leftovers(directory)
-        yield logdir
+        place = Place(logdir, lock.fileno())
+        place.check()
+        yield place
+
+
+def _check_writable(directory, argument=""):
+    """Makes the directory. Raises OSError: nothing can be written there."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        files.write_text(directory / ".writable", "")
+        (directory / ".writable").unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(f"{argument}{directory} cannot be written: {error.strerror}") from None
 
 
 def describe(task, plan, note=""):
@@ -60,35 +98,55 @@ def describe(task, plan, note=""):
     }
 
 
-def claim(logdir, config, *, clean=False):
+def claim(place, config, *, clean=False, written=WRITTEN):
     """Makes the directory that of the run that `config` describes; with `clean` it first forgets what was there.
 
+    written: the directories in it that the run will write.
+    Returns: the Place, which knows whose it is.
     Raises:
       ValueError: it holds another run, or one of which the user removed something; nothing is changed then.
+      OSError: one of the directories in it cannot be written.
     """
-    path = logdir / "config.json"
-    config = json.loads(json.dumps(config))
+    path, config, run_id = place / "config.json", json.loads(json.dumps(config)), secrets.token_hex(8)
+    if path.exists() and not clean:
+        before = records.read_json(path, CONFIG)
+        _refuse_differences(place, before, config)
+        run_id = before.get("id", "")
+        environment.starts(place / "environment.json")  # refused, where it is damaged, before anything is written
+    elif not clean and (kept := [name for name in KEPT if any(place.path.glob(name))]):
+        raise ValueError(
+            f"{place} holds {', '.join(kept)} but no config.json to say whose: put it back, or clean=True to start over"
+        )
+    for name in written:
+        _check_writable(place / name)
     if clean:
-        forget(logdir)
-    elif path.exists():
-        _refuse_differences(logdir, read_json(path), config)
-    elif (logdir / "checkpoints").exists():
-        raise ValueError(f"{logdir} has checkpoints but no config.json to say whose: put it back, or clean=True")
-    files.write_text(path, json.dumps(config, indent=2) + "\n")
-    note_start(logdir)
+        forget(place)
+    files.write_text(path, json.dumps({**config, "id": run_id}, indent=2) + "\n")
+    environment.note_start(place / "environment.json")
+    return dataclasses.replace(place, owner={"run": run_id, "config": _digest(config)})
 
 
-def _refuse_differences(logdir, before, now):
-    """Raises ValueError: the settings of two runs differ in more than may change; it names all."""
-    before, now = (tree.flatten({k: v for k, v in c.items() if k not in ("format", "note")}) for c in (before, now))
+def _settings(config):
+    """Returns {path: value} of all that may not change while a run goes on."""
     allowed = {f"run/{name}" for name in MAY_CHANGE} | {"config/max_bad_fraction"}
-    changed = [name for name in {**before, **now} if name not in allowed and before.get(name) != now.get(name)]
+    settings = tree.flatten({name: value for name, value in config.items() if name not in ("format", "id", "note")})
+    return {name: value for name, value in settings.items() if name not in allowed}
+
+
+def _digest(config):
+    return hashlib.sha256(json.dumps(_settings(config), sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_differences(place, before, now):
+    """Raises ValueError: the settings of two runs differ in more than may change; it names all."""
+    before, now = _settings(before), _settings(now)
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     settings = [name for name in changed if name.split("/")[0] not in ("content", "pictures")]
     if changed:
         differences = ["it has other data"] if len(settings) < len(changed) else []
         differences += [f"{_setting(name)} was {before.get(name)}, now {now.get(name)}" for name in settings]
         raise ValueError(
-            f"{logdir} holds a run with other settings: {'; '.join(differences)}. "
+            f"{place} holds a run with other settings: {'; '.join(differences)}. "
             "Use those, another logdir, or clean=True to start over"
         )
 
@@ -98,102 +156,59 @@ def _setting(name):
     return name.removeprefix("config/").removeprefix("run/")
 
 
-def forget(logdir):
-    """Removes what a run wrote, and nothing else; what says that it is complete goes first, its name last."""
-    (logdir / "result.json").unlink(missing_ok=True)
-    for name in ("export", "checkpoints", "plots", "train", "validation"):
-        shutil.rmtree(logdir / name, ignore_errors=True)
-    for name in ("metrics.jsonl", "bad_files.json", "environment.json", "config.json"):
-        (logdir / name).unlink(missing_ok=True)
+def forget(place):
+    """Removes what a run wrote, and nothing else, in an order in which what remains never lies.
+
+    First goes what says that it is complete, then its weights, then its measures; last what says whose it is.
+    """
+    names = ("result.json", "export", "checkpoints", "metrics.jsonl", "plots", "train", "validation")
+    for path in (place / name for name in (*names, "bad_files.json", "environment.json", "config.json")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def reopen(logdir):
+def reopen(place):
     """Takes back what says that a run is complete, since it goes on."""
-    (logdir / "result.json").unlink(missing_ok=True)
-    (logdir / "export" / "weights.safetensors").unlink(missing_ok=True)
+    (place / "result.json").unlink(missing_ok=True)
+    (place / EXPORT).unlink(missing_ok=True)
 
 
-def environment():
-    """Returns what the bits of a run depend on besides its settings."""
-    return {
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "numpy": np.__version__,
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
-        "system": platform.platform(),
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "threads": len(os.sched_getaffinity(0)),
-        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
-        "commit": _commit(),
-        **{name: os.environ.get(name, "") for name in VARIABLES},
-    }
+def save(place, state, meta, *, best=False):
+    """Writes a checkpoint that says whose it is, and returns its path.
+
+    Raises:
+      OSError: it cannot be written, or the directory is not ours any more.
+    """
+    place.check()
+    return checkpoint.save(place / "checkpoints", state, {**meta, **place.owner}, best=best)
 
 
-def _processor():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def owned(path, meta, place):
+    """Returns the meta of a checkpoint without its owner. Raises ValueError: it is of another run."""
+    meta = dict(meta)
+    owner = {name: meta.pop(name, "") for name in place.owner}
+    if place.owner["run"] and owner != place.owner:  # runs of earlier versions have no id
+        raise ValueError(f"{path} is of another run, or of other settings: remove it, or clean=True to start over")
+    return meta
 
 
-def _commit():
-    """Returns the commit of the checkout that this package is in, "" where it is none."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return ""
-    with contextlib.suppress(OSError):
-        git = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-        return subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    return ""
+def append(place, row):
+    """Adds a row to metrics.jsonl, durably. Raises OSError: it cannot be written, or the directory is not ours."""
+    place.check()
+    records.append(place / "metrics.jsonl", row)
 
 
-def note_start(logdir):
-    """Adds this start to environment.json, with what differs from the start before, and says that on stderr."""
-    path, now = logdir / "environment.json", environment()
-    starts = read_json(path) if path.exists() else []
-    last = starts[-1] if starts else now
-    changed = [f"{key}: {last.get(key)}, now {value}" for key, value in now.items() if last.get(key) != value]
-    if bits := [text for text in changed if not text.startswith("commit")]:
-        print(f"not the same environment, so not the same bits: {'; '.join(bits)}", file=sys.stderr)
-    began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    files.write_text(path, json.dumps([*starts, {"started": began, **now, "changed": changed}], indent=2) + "\n")
+def newest(place):
+    """Returns the path of the newest checkpoint, None where there is none."""
+    return next(reversed(checkpoint.checkpoints(place / "checkpoints")), None)
 
 
-def append(path, row):
-    """Adds a JSON row to a file of lines, durably."""
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def rows(logdir):
-    """Returns the rows of metrics.jsonl; a half-written last line is left out."""
-    path, found = logdir / "metrics.jsonl", []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
-    return found
-
-
-def set_rows(logdir, kept):
-    """Writes metrics.jsonl anew."""
-    files.write_text(logdir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
-
-
-def last_good(logdir):
+def last_good(place):
     """Returns a sentence that names the newest checkpoint."""
-    kept = checkpoint.checkpoints(logdir / "checkpoints")
-    return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-
-
-def read_json(path):
-    """Returns the JSON values of a file. Raises ValueError, which names it, where it is damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): put it back, or clean=True to start over") from None
+    path = newest(place)
+    return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"
 
 
 def load_run(run_dir):
@@ -205,13 +220,15 @@ def load_run(run_dir):
       ValueError, OSError: `run_dir` holds no run, or a broken one.
     """
     run_dir = Path(run_dir)
-    exported = run_dir / "export" / "weights.safetensors"
+    exported = run_dir / EXPORT
     if exported.exists():
         weights, stats, config = checkpoint.import_weights(exported)
+        if problem := records.problem_of(config, CONFIG):
+            raise ValueError(f"{exported} was not written by a run ({problem})")
         return config, weights, stats
     path = checkpoint.latest(run_dir / "checkpoints")
     if path is None or not (run_dir / "config.json").exists():
         raise FileNotFoundError(f"run={run_dir}: no export and no checkpoint there; a run is logs/<experiment>/<run>")
     tensors, _ = checkpoint.read(path)
     weights = training.averages(tensors["weights"], tensors.get("slots", {}))
-    return read_json(run_dir / "config.json"), weights, tensors.get("stats", {})
+    return records.read_json(run_dir / "config.json", CONFIG), weights, tensors.get("stats", {})

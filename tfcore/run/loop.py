@@ -1,8 +1,8 @@
 """The run: prepare, restore; for each epoch train, validate, show, save; then test and export. Read it from `train`."""
 
 import contextlib
+import functools
 import signal
-import threading
 import time
 from contextlib import closing
 from typing import NamedTuple
@@ -12,11 +12,12 @@ from tfcore.data import augment, check_splits
 from tfcore.data.order import batch_indices
 from tfcore.init import as_seed, fold_in
 from tfcore.quiet import tf
-from tfcore.run import blocks, directory
+from tfcore.run import blocks, directory, records
 from tfcore.run.console import Console
 from tfcore.run.progress import Progress
 from tfcore.run.report import measure, predictor, validation_part
 from tfcore.run.result import complete, test_and_export
+from tfcore.signals import Asked, stop_requested
 
 SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
 
@@ -74,7 +75,7 @@ def train(
         take_block, all_finite = compiled(task, state, plan)  # refuses what does not fit before anything is erased
         predict = predictor(task.forward, task.splits.train.images.shape[1:])
         config = directory.describe(task, plan, note)
-        directory.claim(place, config, clean=clean)
+        place = directory.claim(place, config, clean=clean)
         if done := complete(place, plan):
             return done
         progress, next_save = restore(place, state, plan), 0.0
@@ -90,19 +91,21 @@ def train(
                         shown.block(progress, sums, count, int(state.step))
                         if stop:
                             raise Stopped(stop[0], save(place, state, progress, seconds=clock - began))
-                part = validation_part(task.splits.validation, plan.examined, seed=seed, epoch=progress.epoch)
-                logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
-                measured = measure(task, logits, part, f"validation of epoch {progress.epoch + 1}")
+                with ending_at_once(stop, functools.partial(save, place, state, progress, seconds=clock - began)):
+                    part = validation_part(task.splits.validation, plan.examined, seed=seed, epoch=progress.epoch)
+                    logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
+                    measured = measure(task, logits, part, f"validation of epoch {progress.epoch + 1}")
                 progress = progress.end_of_epoch(measured, plan, time.perf_counter() - began)
                 best = progress.is_best and plan.report == "best"
                 if best or plan.ended(progress) or time.perf_counter() > next_save:
                     save(place, state, progress, best=best)
                     next_save = time.perf_counter() + size_of(state) / SAVE_RATE
-                directory.append(place / "metrics.jsonl", progress.row)  # behind the checkpoint: it may not be ahead
+                directory.append(place, progress.row)  # behind the checkpoint: it may not be ahead
                 console.end_of_epoch(progress, logits, part, state)
                 if stop:
                     raise Stopped(stop[0], save(place, state, progress))
-            result = test_and_export(place, task, plan, state, progress, config)
+            with ending_at_once(stop, functools.partial(directory.newest, place)):
+                result = test_and_export(place, task, plan, state, progress, config)
             console.end(result)
             return result
 
@@ -168,23 +171,38 @@ def restore(place, state, plan):
     """Reads the newest whole checkpoint into `state` and returns its Progress; a new one where there is none.
 
     Raises:
-      ValueError: there was one, and it is gone or damaged: nothing is trained anew in silence.
+      ValueError: something of the run is gone, damaged or of another run: nothing is trained anew in silence.
     """
-    path = checkpoint.latest(place / "checkpoints") if (place / "checkpoints").exists() else None
-    known = directory.rows(place)
+    path = checkpoint.latest(place / "checkpoints")
+    known = records.rows(place / "metrics.jsonl")
     if path is None and (known or (place / "result.json").exists()):
         raise ValueError(
-            f"{place} holds a run of {len(known)} epochs, but its checkpoints are gone: "
-            "put them back, or clean=True to start over"
+            f"{place} holds a run of {len(known)} epochs, but its checkpoints are gone: {records.START_OVER}"
         )
-    progress = Progress(**checkpoint.restore(path, state)) if path else Progress()
-    kept = [row for row in known if row["epoch"] < progress.epoch]
-    directory.set_rows(place, [*kept, *([progress.row] if progress.row else [])])
-    directory.reopen(place)
+    progress = Progress()
     if path:
-        position = f"epoch {progress.epoch} of {plan.epochs}, step {int(state.step)}"
-        print(f"resumed from {path}: {position}")
+        progress = Progress.of(path, directory.owned(path, checkpoint.restore(path, state), place))
+        refuse_gaps(place, known, progress, plan)
+        print(f"resumed from {path}: epoch {progress.epoch} of {plan.epochs}, step {int(state.step)}")
+    kept = [row for row in known if row["epoch"] < progress.epoch]
+    records.set_rows(place / "metrics.jsonl", [*kept, *([progress.row] if progress.row else [])])
+    directory.reopen(place)
     return progress
+
+
+def refuse_gaps(place, known, progress, plan):
+    """Raises ValueError: measures of earlier epochs are gone, or the best weights, which the run reports in the end."""
+    if missing := set(range(1, progress.epoch)) - {row["epoch"] for row in known}:
+        epochs = ", ".join(map(str, sorted(missing)[:9])) + (" and more" if len(missing) > 9 else "")
+        raise ValueError(f"{place / 'metrics.jsonl'} has no row of epoch {epochs}: {records.START_OVER}")
+    if plan.report == "best" and progress.best:
+        path = place / "checkpoints" / checkpoint.BEST
+        try:
+            directory.owned(path, checkpoint.read(path)[1], place)
+        except FileNotFoundError:
+            raise ValueError(
+                f"{path}, the weights of epoch {progress.best['epoch']}, is gone: {records.START_OVER}"
+            ) from None
 
 
 def epoch_blocks(task, plan, progress):
@@ -193,6 +211,16 @@ def epoch_blocks(task, plan, progress):
     order = batch_indices(plan.seed, progress.epoch, n, plan.batch_size)[progress.steps : plan.steps]
     draws = augment.draw(plan.seed, progress.epoch, n) if task.augment else None
     yield from blocks.gathered(task.splits.train, order, plan.steps_per_loop, draws)
+
+
+@contextlib.contextmanager
+def ending_at_once(stop, saved):
+    """Ends the block, which changes no state, with Stopped when a signal comes. saved: () -> a checkpoint to name."""
+    try:
+        with stop.at_once():
+            yield
+    except Asked:
+        raise Stopped(stop[0], saved()) from None
 
 
 @contextlib.contextmanager
@@ -214,27 +242,4 @@ def size_of(state):
 def save(place, state, progress, *, best=False, seconds=0.0):
     """Writes a checkpoint and returns its path. seconds: of the epoch under way, to be added to the run's."""
     kept = {**vars(progress), "total_seconds": progress.total_seconds + seconds}
-    return checkpoint.save(place / "checkpoints", state, kept, best=best)
-
-
-@contextlib.contextmanager
-def stop_requested():
-    """Yields a list that receives the number of a SIGINT or SIGTERM; a second one ends the process at once."""
-    received = []
-
-    def note(signum, frame):
-        received.append(signum)
-        for number in previous:
-            signal.signal(number, signal.SIG_DFL)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    return directory.save(place, state, kept, best=best)

@@ -4,16 +4,19 @@ import contextlib
 import math
 import os
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from tfcore import binary
 from tfcore.files import durable
+from tfcore.run.showing import readable
 
 COLORS = ("tab:blue", "tab:orange")  # of class 0 and class 1
 POINTS = 2000  # of a scatter
 PICTURES, COLUMNS = 24, 8  # of `most_wrong`
+LONGEST = 30  # letters of a class name
 
 
 def save(directory, drawings):
@@ -21,7 +24,7 @@ def save(directory, drawings):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawings.items():
-        with durable(directory / f"{name}.png") as file:
+        with durable(directory / f"{name}.png") as file, _as_written(drawing):
             drawing.savefig(file, format="png")
 
 
@@ -45,6 +48,24 @@ def _any_backend():
             os.environ["MPLBACKEND"] = named
 
 
+@contextlib.contextmanager
+def _as_written(drawing):
+    """Makes all texts of a figure what they say, not formulas; what the font lacks is a box, and no line on stderr."""
+    from matplotlib.text import Text
+
+    for text in drawing.findobj(Text):
+        text.set_parse_math(False)
+    # Not in catch_warnings, which is of the whole process: this runs beside the training.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
+    yield
+
+
+def _names(class_names):
+    """Returns names as they can be drawn, long ones cut."""
+    names = [readable(name) for name in class_names]
+    return [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
+
+
 def curves(history):
     """Draws loss and accuracy of training and validation over the epochs. history: the rows of metrics.jsonl."""
     drawing, axes = figure(10, 4, ncols=2)
@@ -63,6 +84,7 @@ def confusion_matrix(confusion, class_names):
 
     Of more than 30 classes only the shades, and not every name.
     """
+    class_names = _names(class_names)
     count = min(len(class_names), 30)
     drawing, ax = figure(1.5 + 0.7 * count, 1.2 + 0.6 * count)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
@@ -80,7 +102,9 @@ def survey(found):
     """Draws the counts of the classes and the commonest sizes of an `folders.Survey`."""
     drawing, axes = figure(10, 4, ncols=2)
     sizes = list(found.sizes.items())[:12]
-    axes[0].bar(list(found.counts), list(found.counts.values()))
+    places = range(len(found.counts))
+    axes[0].bar(places, list(found.counts.values()))
+    axes[0].set_xticks(places, _names(found.counts))
     axes[0].set(ylabel="pictures")
     axes[1].barh([f"{width} x {height}" for (width, height), _ in sizes], [count for _, count in sizes])
     axes[1].set(xlabel="pictures", title="commonest sizes, width x height")
@@ -98,6 +122,7 @@ def overview(probabilities, labels, class_names):
     Raises:
       ValueError: as `binary.checked`.
     """
+    class_names = _names(class_names)
     p, y = binary.checked(probabilities, labels)
     drawing, axes = figure(13, 8, nrows=2, ncols=3)
     drawing.get_layout_engine().set(wspace=0.05, hspace=0.05)
@@ -121,7 +146,7 @@ def most_wrong(images, probabilities, labels, class_names):
     Raises:
       ValueError: images are not uint8.
     """
-    images = _pixels(images)[:PICTURES]
+    images, class_names = _pixels(images)[:PICTURES], _names(class_names)
     rows = max(1, math.ceil(len(images) / COLUMNS))
     height = 1.5 * images.shape[1] / images.shape[2] + 0.4  # of a picture 1.5 inches wide, and its title
     drawing, axes = figure(1.5 * COLUMNS, height * rows, nrows=rows, ncols=COLUMNS, squeeze=False)
@@ -140,7 +165,8 @@ def to_pixels(drawing):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(drawing)
-    canvas.draw()
+    with _as_written(drawing):
+        canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
 
 
@@ -226,7 +252,7 @@ def _scatter(ax, p, y, class_names):
 def _histogram(ax, p, y, class_names):
     edges = np.linspace(0, 1, 31)
     for c, name in enumerate(class_names):
-        ax.hist(p[y == c], edges, color=COLORS[c], alpha=0.55, label=f"{name} ({np.count_nonzero(y == c):,})")
+        ax.hist(p[y == c], edges, color=COLORS[c], alpha=0.55, label=f"{np.count_nonzero(y == c):,} {name}")
     ax.set(xlim=(0, 1), xlabel=f"p({class_names[1]})", ylabel="examples")
     ax.set_title("Predictions of each true class")
     ax.grid(alpha=0.3)

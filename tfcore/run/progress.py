@@ -22,6 +22,14 @@ class Progress:
     best: dict = dataclasses.field(default_factory=dict)
     row: dict = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of(cls, path, meta):
+        """Returns the progress that a checkpoint tells of. Raises ValueError: it tells of something else."""
+        try:
+            return cls(**meta)
+        except TypeError as error:
+            raise ValueError(f"{path} was not written by a run of this version of tfcore ({error})") from None
+
     def after(self, count, sums, seconds):
         """Returns the progress after a block of `count` steps that took so many seconds."""
         added = {name: self.sums.get(name, 0.0) + value for name, value in sums.items() if name != "gradient_norm"}

@@ -7,7 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tfcore import checkpoint, files, training
-from tfcore.run import directory, plots, report
+from tfcore.run import directory, plots, records, report
+from tfcore.run.showing import spared
+
+RESULT = {"epochs": int, "ended": str, "patience": int, "seconds": int | float} | dict.fromkeys(
+    ("train", "validation", "test"), dict
+)
 
 
 class Result(NamedTuple):
@@ -22,11 +27,20 @@ class Result(NamedTuple):
 
 
 def complete(place, plan):
-    """Returns the Result of a run that has come to its end, None where there is something left to do."""
-    path = place / "result.json"
-    if not path.exists():
+    """Returns the Result of a run that has come to its end, None where there is something left to do.
+
+    Raises:
+      ValueError: its result.json or its export is damaged.
+    """
+    path, exported = place / "result.json", place / directory.EXPORT
+    if not path.exists() or not exported.exists():  # it is tested and exported again
         return None
-    values = directory.read_json(path)
+    again = "put it back, or remove it, and the same command tests and exports again"
+    values = records.read_json(path, RESULT, advice=again)
+    try:
+        checkpoint.read(exported)
+    except ValueError as error:
+        raise ValueError(f"{error}: {again}") from None
     ended = values["ended"] == "patience" and plan.patience and values["patience"] >= plan.patience
     if values["epochs"] < plan.epochs and not ended:
         return None
@@ -48,13 +62,15 @@ def test_and_export(place, task, plan, state, progress, config):
     test = report.measure(task, logits, splits.test, "test") | report.of_classes(logits, splits.test)
     held_out = splits.validation
     validation = report.measure(task, predict(weights, stats, held_out.images), held_out, "validation")
+    history = records.rows(place / "metrics.jsonl")
+    place.check()
     export(place, weights, stats, {**config, "epoch": epoch})
-    history = directory.rows(place)
-    plots.save(place / "plots", {
-        "curves": plots.curves(history),
-        "confusion": plots.confusion_matrix(np.asarray(test["confusion"]), splits.class_names),
-        **report.drawings(logits, splits.test, splits.class_names),
-    })  # fmt: skip
+    with spared("the drawings"):
+        plots.save(place / "plots", {
+            "curves": plots.curves(history),
+            "confusion": plots.confusion_matrix(np.asarray(test["confusion"]), splits.class_names),
+            **report.drawings(logits, splits.test, splits.class_names),
+        })  # fmt: skip
     values = {
         "format": directory.FORMAT,
         "epochs": progress.epoch,
@@ -72,10 +88,12 @@ def test_and_export(place, task, plan, state, progress, config):
 
 def export(logdir, weights, stats, config):
     """Writes `logdir`/export/weights.safetensors: all that evaluation and prediction need, in one file."""
-    path = Path(logdir) / "export" / "weights.safetensors"
+    path = logdir / directory.EXPORT
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.export_weights(path, weights, stats, metadata=config)
 
 
 def _result(place, values):
-    return Result(place, values["train"], values["validation"], values["test"], values["epochs"], values["seconds"])
+    return Result(
+        place.path, values["train"], values["validation"], values["test"], values["epochs"], values["seconds"]
+    )

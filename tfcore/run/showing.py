@@ -1,0 +1,33 @@
+"""How a run shows things: names that any terminal, font and file takes, and failures to show that do not end it."""
+
+import contextlib
+import sys
+import unicodedata
+
+
+def readable(name):
+    r"""Returns a name as it can be shown anywhere: bytes that are not UTF-8 as \xe9, control characters as \x1b."""
+    return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in name)
+
+
+def _escaped(character):
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+@contextlib.contextmanager
+def spared(what):
+    """Turns a failure to write `what` in the block into one warning on stderr: the run goes on without it."""
+    try:
+        yield
+    except OSError as error:
+        warn(f"{what} cannot be written, the run goes on: {error}")
+
+
+def warn(text):
+    """Prints the first line of `text` on stderr, where there is one."""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        if sys.stderr:
+            print(text.splitlines()[0], file=sys.stderr, flush=True)
