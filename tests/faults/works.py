@@ -63,7 +63,7 @@ def perceptron(place, **options):
 
 
 def convolutions(place, **options):
-    """A CNN of two classes, so that it is drawn; with batch norm, dropout, augmentation, an average and a best epoch."""
+    """A CNN of two classes, which is drawn; with batch norm, dropout, augmentation, an average and a best epoch."""
     return recipes.train(CNN, place, splits=made_set(2), **options)
 
 
