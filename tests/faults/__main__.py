@@ -1,6 +1,6 @@
 """The campaign of faults: `python tests/faults [--quick] [family ...]`, or `make faults`. Prints a line for each fault.
 
-Exit status 1 when anything was lost. --quick makes few of each fault; --seconds is the length of the memory test.
+Exit status 1 when anything was lost.
 """
 
 import argparse
@@ -26,19 +26,23 @@ def main():
     if unknown := set(options.family) - set(FAMILIES):
         parser.error(f"no family {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}")
     print(HEADER, flush=True)
-    lost = 0
-    for name in options.family or FAMILIES:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="tfcore-faults-") as root:
-            for row in FAMILIES[name](Path(root), quick=options.quick):
-                lost += len(row.lost)
-                print(row, flush=True)
-                for reason in row.lost[:5]:
-                    print(f"    lost: {reason}", flush=True)
-                if row.notes and not options.quick:
-                    print(f"    {', '.join(f'{far} {count}' for far, count in row.notes.items())}")
-        print(f"    {name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    lost = sum([campaign(name, quick=options.quick) for name in options.family or FAMILIES])
+    print(f"\n{lost} lost" if lost else "\nnothing lost")
     sys.exit(1 if lost else 0)
+
+
+def campaign(name, *, quick):
+    """Makes a family's faults, prints its rows, and returns how many were lost."""
+    began, lost = time.monotonic(), 0
+    print(f"\n# {name}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="tfcore-faults-") as root:
+        for row in FAMILIES[name](Path(root), quick=quick):
+            lost += len(row.lost)
+            print(row, *[f"    lost: {reason}" for reason in row.lost[:5]], sep="\n")
+            if row.notes:
+                print(f"    {', '.join(f'{what}: {count}' for what, count in row.notes.items())}", flush=True)
+    print(f"    {time.monotonic() - began:.0f} s", flush=True)
+    return lost
 
 
 if __name__ == "__main__":

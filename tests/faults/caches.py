@@ -15,6 +15,7 @@ from campaign import Row, kill_until_complete, require, start
 from PIL import Image
 from works import MOVED, made_trunk
 
+from tfcore.data import Arrays, Splits
 from tfcore.data.download import download
 from tfcore.data.folders import load_folder
 from tfcore.recipes import assemble, stages
@@ -53,8 +54,6 @@ def features(root, kills=50, count=4000):
 
 
 def _splits_of(images):
-    from tfcore.data import Arrays, Splits
-
     part = Arrays(images, np.zeros(len(images), np.int32))
     return Splits(part, part, part, ("a", "b", "c"), "made")
 

@@ -146,7 +146,6 @@ def kill_until_complete(row, kills, root, work, *, check, after_kill=lambda plac
       after_kill: (place) -> a word for how far it was; raises where what a killed work left lies.
     """
     generator = random.Random(seed)
-    finished(lambda: work(root / "first"))  # this one fills the machine's caches
     _, life = finished(lambda: work(root / "whole"))
     check(root / "whole")
     left, number = spread(generator, kills, life), 0
@@ -167,8 +166,7 @@ def kill_until_complete(row, kills, root, work, *, check, after_kill=lambda plac
             done = max(done, 1)
         row.tries += done
         shutil.rmtree(place, ignore_errors=True)
-    for name in ("first", "whole"):
-        shutil.rmtree(root / name, ignore_errors=True)
+    shutil.rmtree(root / "whole", ignore_errors=True)
 
 
 def no_leftovers(place):

@@ -47,7 +47,7 @@ def _changes(event, args, place):
 
 def cleaning(root, every=1, which=tuple(WORKS)):
     """Dies at each `every`-th change, until the run is complete."""
-    return [_cleaning(root / str(number), name, every) for number, name in enumerate(which)]
+    return (_cleaning(root / str(number), name, every) for number, name in enumerate(which))
 
 
 def _cleaning(root, name, every):

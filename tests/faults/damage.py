@@ -5,7 +5,7 @@ import io
 import random
 import shutil
 
-from campaign import Row, child, finished, require
+from campaign import Row, answer_of, child, finished, require
 from works import PERCEPTRON, differences, made_set, outcome, perceptron, stored
 
 from tfcore import checkpoint, recipes, tree
@@ -49,11 +49,9 @@ def _damage(fault, root, tries, change):
                 row.notes[_restored(root / "run" / "checkpoints", state, states)] += 1
         return {"tries": row.tries, "lost": row.lost, "notes": row.notes}
 
-    from campaign import answer_of
-
     for name, value in answer_of(on_words).items():
         setattr(row, name, type(getattr(row, name))(value))
-    for number in range(0, tries, WHOLE_RUN_EACH):
+    for number in range(WHOLE_RUN_EACH - 1, tries, WHOLE_RUN_EACH):
         with row.attempt(f"damage {number} of a whole run", count=0):
             _whole_run(root, damaged[number], wanted)
     return row

@@ -54,8 +54,8 @@ def skipping(test):
     return tested
 
 
-def work(place):
-    return perceptron(place, changes={"jit": False, "epochs": 2})
+def work(place, epochs=2):
+    return perceptron(place, changes={"jit": False, "epochs": epochs})
 
 
 def full(root, tries=40):
@@ -66,7 +66,7 @@ def full(root, tries=40):
     rows = Row("full disk under a run"), Row("full disk under one directory of a run"), Row("full disk under a cache")
     return [
         _full_run(rows[0], root, tries, generator, wanted, sizes),
-        _full_directory(rows[1], root, wanted, sizes),
+        _full_directory(rows[1], root, tries, wanted, sizes),
         _full_cache(rows[2], root, max(tries // 2, 2), generator),
         _quota(root, tries, generator, wanted, sizes),
     ]
@@ -89,17 +89,25 @@ def _full_run(row, root, tries, generator, wanted, sizes):
 
 
 @skipping
-def _full_directory(row, root, wanted, sizes):
-    checkpoint_size = max(size for name, size in sizes.items() if name.startswith("checkpoints"))
-    cases = [(name, 4 * PAGE) for name in ("train", "validation", "plots", "export", "checkpoints")]
-    cases += [("train", 2 * PAGE), ("validation", 2 * PAGE), ("checkpoints", int(1.5 * checkpoint_size))]
-    for number, (name, size) in enumerate(cases):
-        place = root / f"directory{number}"
+def _full_directory(row, root, tries, wanted, sizes):
+    """Each case on a run of one epoch that goes on for a second one."""
+    largest = max(size for name, size in sizes.items() if name.startswith("checkpoints"))
+    cases = [(name, pages * PAGE) for name in ("train", "validation", "plots", "export") for pages in (1, 4)]
+    cases += [("checkpoints", int(share * largest) + 2 * PAGE) for share in (1.0, 1.5)]
+    finished(lambda: work(root / "shorter", epochs=1))
+    for number, (name, size) in enumerate(cases[-tries:]):
+        place, fresh = root / f"directory{number}", name != "checkpoints"
+        if not fresh:
+            shutil.copytree(root / "shorter", place, ignore=shutil.ignore_patterns("checkpoints"))
         with small_disk(place / name, size) as resize, row.attempt(f"{name} of {size:,} bytes"):
+            if not fresh:
+                shutil.copytree(root / "shorter" / name, place / name, dirs_exist_ok=True)
             ended = child(lambda: work(place))  # noqa: B023
             word = _ends_well(ended, place, wanted)
             if name in ("train", "validation"):
                 require(ended.status == 0, f"the curves end the run: {ended.error}")
+            require(fresh or word == "refused", "there was no room, and no word about it")
+            require(fresh or any(checkpoint.checkpoints(place / name)), "the last good checkpoint is gone")
             row.notes[f"{name}: {word}"] += 1
             resize(64 << 20)
             _goes_on(place, wanted)

@@ -19,7 +19,7 @@ def _runs(root, *, quick):
 
 
 def _cleaning(root, *, quick):
-    return cleaning.cleaning(root, 12, ["a perceptron"]) if quick else cleaning.cleaning(root)
+    return cleaning.cleaning(root, 19, ["a perceptron"]) if quick else cleaning.cleaning(root)
 
 
 def _memory(root, *, quick):
@@ -36,7 +36,7 @@ FAMILIES = {
     "flips": _tries(damage.flips, 500, 25),
     "cuts": _tries(damage.cuts, 100, 10),
     "cleaning": _cleaning,
-    "disks": _tries(disks.full, 40, 2),
+    "disks": _tries(disks.full, 40, 1),
     "clocks": _tries(clocks.clocks, 10, 1),
     "memory": _memory,
 }

@@ -98,7 +98,7 @@ def saving(root, kills=200):
 
 def anywhere(root, kills=50, which=tuple(RUNS)):
     """Killed and called again until complete, a run leaves what an unbroken one leaves."""
-    return [_anywhere(root / str(number), name, kills) for number, name in enumerate(which)]
+    return (_anywhere(root / str(number), name, kills) for number, name in enumerate(which))
 
 
 def _anywhere(root, name, kills):

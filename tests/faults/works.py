@@ -15,7 +15,8 @@ from tfcore.models import cnn, mlp, transfer
 from tfcore.recipes import Recipe, stages
 from tfcore.recipes.trunks import PIXELS, Trunk
 
-TIMES = ("seconds", "total_seconds", "images_per_second")  # measured by a clock: equal in no two runs
+# Equal in no two runs: what a clock measured, and the names by which runs are told apart.
+OWN = ("seconds", "total_seconds", "images_per_second", "id", "run_id")
 
 PERCEPTRON = Recipe(
     "perceptron", "made", mlp.Config(hidden=(32, 32)), batch_size=16, epochs=3, steps_per_loop=2, jit=True, validation=1
@@ -77,18 +78,20 @@ def moved(place, *, rate=1e-3, **options):
 
 
 def outcome(place):
-    """Returns {name: value} of all that a run, or each stage of one, left, but for what is measured by a clock.
+    """Returns {name: value} of all that a run, or each stage of one, left, but for OWN.
 
-    Of the newest and the best checkpoint every tensor's bytes and the JSON values; metrics.jsonl, result.json and
-    config.json as values; the export and the drawings byte by byte.
+    Of the export, the newest and the best checkpoint every tensor's bytes and the JSON values; metrics.jsonl,
+    result.json and config.json as values; the drawings byte by byte.
     """
     place, found = Path(place), {}
     for path in sorted(place.rglob("*")):
         name = str(path.relative_to(place))
         if path.name in ("metrics.jsonl", "result.json", "config.json"):
-            found[name] = [without_times(json.loads(line)) for line in _jsons(path)]
-        elif path.suffix == ".png" or (path.parent.name == "export" and path.is_file()):
+            found[name] = [comparable(json.loads(line)) for line in _jsons(path)]
+        elif path.suffix == ".png":
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.parent.name == "export" and path.suffix == ".safetensors":
+            found[name] = stored(path)
         elif path.name == "checkpoints":
             kept = checkpoint.checkpoints(path)[-1:] + [p for p in [path / checkpoint.BEST] if p.exists()]
             found |= {str(p.relative_to(place)): stored(p) for p in kept}
@@ -100,16 +103,17 @@ def _jsons(path):
 
 
 def stored(path):
-    """Returns the bytes of all tensors of a checkpoint by path, and its JSON values but for times."""
+    """Returns the bytes of all tensors of a checkpoint or an export by path, and its JSON values but for OWN."""
     tensors, meta = checkpoint.read(path)
-    return {path: leaf.tobytes() for path, leaf in tree.flatten(tensors).items()} | {"meta": without_times(meta)}
+    return {path: leaf.tobytes() for path, leaf in tree.flatten(tensors).items()} | {"meta": comparable(meta)}
 
 
-def without_times(value):
-    """Returns JSON values without what a clock measured."""
+def comparable(value):
+    """Returns JSON values without OWN; of a checkpoint's "run", which is a name, nothing, of a configuration's, all."""
     if isinstance(value, dict):
-        return {name: without_times(item) for name, item in value.items() if name not in TIMES}
-    return [without_times(item) for item in value] if isinstance(value, list) else value
+        own = {name for name, item in value.items() if name in OWN or (name == "run" and isinstance(item, str))}
+        return {name: comparable(item) for name, item in value.items() if name not in own}
+    return [comparable(item) for item in value] if isinstance(value, list) else value
 
 
 def differences(found, wanted):
