@@ -52,7 +52,7 @@ def latest(directory, *, warn=print):
         try:
             read(path)
             return path
-        except (ValueError, OSError) as error:  # a directory of that name, a link to nowhere, a file that is not ours
+        except (ValueError, OSError) as error:  # a directory of that name, a link to nowhere
             warn(f"skipped a broken checkpoint: {error}")
     if found:
         raise ValueError(f"{directory}: none of {len(found)} checkpoints is whole; clean=True starts over")
