@@ -12,6 +12,8 @@ from tfcore import checkpoint, run, tree
 from tfcore.run import directory
 from tfcore.run.result import export
 
+CONFIG = {"config": {}, "run": {}, "class_names": ["a", "b"]}  # of an export, what has to be there
+
 
 class Plain(NamedTuple):
     """What `checkpoint.save` reads of a TrainState, in NumPy: no operation has to run before the first save."""
@@ -121,7 +123,7 @@ def exporting(root, kills=30):
     def export_on_and_on(told):
         for number in range(last + 1, 10**9):
             weights = {str(i): np.full([128, 128], number, np.float32) for i in range(8)}
-            export(place, weights, {"mean": np.full([9], number, np.float32)}, {"number": number})
+            export(place, weights, {"mean": np.full([9], number, np.float32)}, {**CONFIG, "number": number})
             os.write(told, f"{number}\n".encode())
 
     for number in range(kills):
