@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test test-all lint bench-peers clean
+.PHONY: train test test-all faults lint bench-peers clean
 
 train: $(READY)
 	$(BIN)/python scripts/train_mlp.py
@@ -15,6 +15,10 @@ test: $(READY)
 
 test-all: $(READY)
 	$(BIN)/python -m pytest
+
+# Kills, full disks, damage: many of each, and a table of what was lost. A part of it: .venv/bin/python tests/faults saving
+faults: $(READY)
+	$(BIN)/python tests/faults
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -88,6 +88,28 @@ def test_falls_back_to_the_newest_whole_one_and_says_so(tmp_path, share):
     assert len(heard) == 1 and "ckpt-000000002" in heard[0]
 
 
+@pytest.mark.parametrize("broken", ["directory", "link to nowhere", "link to itself"])
+def test_what_is_no_file_is_skipped_and_saving_goes_on(tmp_path, broken):
+    state, heard = new_state(), []
+    checkpoint.save(tmp_path, state, {"epoch": 0})
+    path = tmp_path / "ckpt-000000009.safetensors"
+    path.mkdir() if broken == "directory" else path.symlink_to("nowhere" if "nowhere" in broken else path.name)
+    assert checkpoint.latest(tmp_path, warn=heard.append).name == "ckpt-000000000.safetensors"
+    assert len(heard) == 1 and heard[0].startswith(f"skipped a broken checkpoint: no file {path}")
+    state.step.assign(10)
+    for _ in range(3):
+        state.step.assign_add(1)
+        checkpoint.save(tmp_path, state)
+    assert checkpoint.latest(tmp_path).name == "ckpt-000000013.safetensors"
+
+
+def test_broken_ones_that_are_newer_do_not_push_out_what_is_saved(tmp_path):
+    for step in (7, 8, 9):
+        (tmp_path / f"ckpt-00000000{step}.safetensors").write_bytes(b"")
+    path = checkpoint.save(tmp_path, new_state(), {"epoch": 0})
+    assert checkpoint.latest(tmp_path, warn=lambda text: None) == path
+
+
 def test_never_starts_over_in_silence(tmp_path):
     assert checkpoint.latest(tmp_path) is None
     checkpoint.save(tmp_path, new_state(), {}).write_bytes(b"")

@@ -30,7 +30,8 @@ def save(directory, state, meta=None, *, keep=3, best=False):
     write(directory / BEST if best else path, _tensors(state), meta or {})
     if best:
         files.link(directory / BEST, path)
-    for old in checkpoints(directory)[:-keep]:
+    written = [old for old in checkpoints(directory) if old <= path and not old.is_dir()]  # newer ones: broken, skipped
+    for old in written[:-keep]:
         old.unlink(missing_ok=True)
     return path
 

@@ -143,6 +143,21 @@ def test_a_later_call_without_fine_tuning_does_not_replace_the_fine_tuned_export
     assert (tmp_path / "export" / "weights.safetensors").read_bytes() == before
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_fine_tuning_does_not_pass_for_one_that_starts_from_another_head(tmp_path, trunk, splits, monkeypatch, killed):
+    """The head was trained on, or a clean=True with other settings was killed behind the head."""
+    upper = dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, learns_from="conv2"), epochs=1)
+    train = functools.partial(stages.train, trunk=trunk, splits=splits, fine_tune=upper)
+    train(RECIPE, tmp_path)
+    other = dataclasses.replace(RECIPE, **({"learning_rate": 0.01} if killed else {"epochs": 3}))
+    if killed:
+        with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+            patch.setattr(stages, "_whole", lambda *_: (_ for _ in ()).throw(InterruptedError))
+            train(other, tmp_path, clean=True)
+    with pytest.raises(ValueError, match=r"fine_tune holds a run with other settings: origin/start was .* clean=True"):
+        train(other, tmp_path)
+
+
 def test_the_whole_directory_has_one_holder(tmp_path, trunk, splits):
     with files.locked(tmp_path), pytest.raises(BlockingIOError, match="in use"):
         stages.train(RECIPE, tmp_path, trunk, splits)

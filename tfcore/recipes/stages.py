@@ -53,7 +53,8 @@ def train(
             weights = _exported(result)
         if fine_tune:
             start = functools.partial(_given, weights, trunk)
-            result = _whole(last, place / "fine_tune", start, {"trunk": digest, "copies": copies}, splits, options)
+            origin = {"trunk": digest, "copies": copies, "start": trunk._replace(weights=weights).digest()}
+            result = _whole(last, place / "fine_tune", start, origin, splits, options)
             weights = _exported(result)
         place.check()
         export(place, weights, {"trunk": trunk.stats}, {**config, "epoch": result.epochs})
