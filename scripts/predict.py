@@ -16,6 +16,7 @@ from absl.flags import DEFINE_boolean, DEFINE_string
 
 from tfcore import metrics, recipes
 from tfcore.data import pictures
+from tfcore.data.listing import read_file
 
 
 def define(values):
@@ -64,7 +65,7 @@ def find_pictures(arguments):
 def read(path, recipe, invert):
     """Returns the picture as the network saw its training pictures, [H, W, C] uint8."""
     *image_size, channels = recipe.model.image_shape
-    image = pictures.decode(path.read_bytes(), tuple(image_size), resize=recipe.resize, channels=channels)
+    image = pictures.decode(read_file(path), tuple(image_size), resize=recipe.resize, channels=channels)
     return 255 - image if invert else image
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import weakref
+import zlib
 
 import numpy as np
 import pytest
@@ -286,6 +287,18 @@ def flip(path, text, other):
     path.write_text(data.replace(text, other, 1))
 
 
+def change(path, at=40, *, times=False):
+    """Changes a byte; with `times` the file says that it was written when it was."""
+    before = path.stat()
+    with open(path, "r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+    if times:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 DAMAGE = {
     "no manifest": lambda d: (d / "manifest.json").unlink(),
     "empty manifest": lambda d: (d / "manifest.json").write_text(""),
@@ -296,6 +309,20 @@ DAMAGE = {
     "notes": lambda d: flip(d / "manifest.json", '"first"', '"other"'),
     "rows": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": 5'),
     "rows of a kind": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": "6"'),
+    "rows of nothing": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": null'),
+    "too many rows": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": 1e400'),
+    "negative rows": lambda d: flip(d / "manifest.json", '"rows": 6', '"rows": -6'),
+    "checksums": lambda d: flip(d / "manifest.json", '"crcs": [', '"crcs": [0, '),
+    "no checksums": lambda d: flip(d / "manifest.json", '"crcs"', '"other"'),
+    "checksums that are none": lambda d: flip(d / "manifest.json", '"crcs": [', '"crcs": 3, "x": ['),
+    "deep": lambda d: (d / "manifest.json").write_text("[" * 100_000),
+    "long number": lambda d: (d / "manifest.json").write_text('{"rows": ' + "9" * 5000 + "}"),
+    "manifest is a directory": lambda d: [(d / "manifest.json").unlink(), (d / "manifest.json" / "a").mkdir(parents=1)],
+    "array is a directory": lambda d: [(d / "array.bin").unlink(), (d / "array.bin").mkdir()],
+    "array is a loop": lambda d: [(d / "array.bin").unlink(), (d / "array.bin").symlink_to("array.bin")],
+    "array is elsewhere": lambda d: [(d / "array.bin").unlink(), (d / "array.bin").symlink_to("/etc/hostname")],
+    "changed numbers": lambda d: change(d / "array.bin"),
+    "changed numbers, old times": lambda d: change(d / "array.bin", times=True),
     "no array": lambda d: (d / "array.bin").unlink(),
     "cut": lambda d: os.truncate(d / "array.bin", 95),
     "longer": lambda d: os.truncate(d / "array.bin", 97),
@@ -309,6 +336,26 @@ def test_a_damaged_array_is_built_again(built, damage):
     np.testing.assert_array_equal(kept(built, in_parts)[0], ROWS)
     assert sorted(os.listdir(built)) == [".lock", "array.bin", "manifest.json"]
     kept(built)
+
+
+def test_changed_numbers_of_a_large_array_are_noticed_by_the_time_of_the_file(tmp_path, monkeypatch):
+    """Of 5 pieces two are looked at, unless the file is newer than its manifest."""
+    monkeypatch.setattr(files, "PIECE", 20)
+    monkeypatch.setattr(files, "LOOKED_AT", 2)
+    made = []
+
+    def items():
+        made.append(1)
+        yield from in_parts()
+
+    kept(tmp_path / "a", items)
+    for at, times, builds in ((0, True, 2), (24, True, 2), (24, False, 3), (95, False, 4), (85, True, 5)):
+        change(tmp_path / "a" / "array.bin", at, times=times)
+        kept(tmp_path / "a", items)
+        assert len(made) == builds, at
+        if builds == 2 and at == 24:
+            change(tmp_path / "a" / "array.bin", at, times=True)  # back
+    np.testing.assert_array_equal(kept(tmp_path / "a")[0], ROWS)
 
 
 @pytest.mark.parametrize("change", [{"facts": 3}, {"dtype": np.int32}, {"shape": (3, 2, 2, 2)}, {"shape": (7, 2, 2)}])
@@ -351,6 +398,6 @@ def test_the_manifest_is_readable(built):
     manifest = json.loads((built / "manifest.json").read_text())
     assert len(manifest.pop("sha256")) == 64
     assert manifest == {
-        "format": 1, "dtype": "<f4", "shape": [6, 2, 2], "facts": FACTS,
-        "rows": 6, "bytes": 96, "notes": ["first", {"reason": "none"}, None],
+        "format": 2, "dtype": "<f4", "shape": [6, 2, 2], "facts": FACTS,
+        "rows": 6, "bytes": 96, "crcs": [zlib.crc32(ROWS.tobytes())], "notes": ["first", {"reason": "none"}, None],
     }  # fmt: skip

@@ -9,9 +9,13 @@ import math
 import os
 import re
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
+
+PIECE = 1 << 22  # bytes of a large array that have a checksum
+LOOKED_AT = 64  # of these pieces, when it is opened
 
 
 @contextlib.contextmanager
@@ -125,6 +129,10 @@ def cached_array(directory, dtype, shape, facts, items):
     The rows lie one behind the other in array.bin; manifest.json is written last, and without one that fits there is
     no array. While one process builds another waits, then finds the finished array.
 
+    Numbers that changed on the disk are noticed when the array is opened: all of them, up to 256 MB or where the file
+    was written after its manifest; of a larger array with the times of a whole one, 64 pieces of 4 MB. What changes
+    in the rest, or later, is not noticed.
+
     Args:
       directory: a name for this content and no other, so that what it holds never changes.
       shape: [N, ...] of the array; N is the most rows that may come.
@@ -136,7 +144,7 @@ def cached_array(directory, dtype, shape, facts, items):
       OSError: the disk is too small, which is said before a row is asked for, or `directory` cannot be written.
     """
     directory = Path(directory)
-    plan = {"format": 1, "dtype": np.dtype(dtype).str, "shape": list(shape), "facts": facts}
+    plan = {"format": 2, "dtype": np.dtype(dtype).str, "shape": list(shape), "facts": facts}
     plan = json.loads(json.dumps(plan))  # as it will be read: lists for tuples
     kept = _open_array(directory, plan)
     if kept is None:
@@ -153,11 +161,13 @@ def _open_array(directory, plan):
     """Returns what `cached_array` returns, or None when no whole array of that plan is there."""
     try:
         manifest = json.loads((directory / "manifest.json").read_bytes())
-        rows, notes = manifest["rows"], manifest["notes"]
-        length = (directory / "array.bin").stat().st_size
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if manifest != _manifest(plan, rows, notes) or manifest["bytes"] != length:
+        rows, notes, crcs = manifest["rows"], manifest["notes"], manifest["crcs"]
+        length = rows * _row_bytes(plan) if type(rows) is int and 0 <= rows <= plan["shape"][0] else None
+        if manifest != _manifest(plan, rows, notes, crcs) or manifest["bytes"] != length:
+            return None
+        if not _intact(directory / "array.bin", length, crcs, (directory / "manifest.json").stat().st_mtime_ns):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     dtype, shape = np.dtype(plan["dtype"]), (rows, *plan["shape"][1:])
     if length:
@@ -167,9 +177,19 @@ def _open_array(directory, plan):
     return nothing, notes
 
 
-def _manifest(plan, rows, notes):
+def _intact(path, length, crcs, written):
+    """Returns whether the file has that length and, in as many pieces as are looked at, those checksums."""
+    status = path.stat()
+    if status.st_size != length or len(crcs) != -(-length // PIECE):
+        return False
+    step = 1 if status.st_mtime_ns > written else max(1, len(crcs) // LOOKED_AT)
+    with open(path, "rb", buffering=0) as file:
+        return all(zlib.crc32(os.pread(file.fileno(), PIECE, i * PIECE)) == crcs[i] for i in range(0, len(crcs), step))
+
+
+def _manifest(plan, rows, notes, crcs):
     """Returns all that is known of an array, with a hash over it."""
-    manifest = {**plan, "rows": rows, "bytes": rows * _row_bytes(plan), "notes": notes}
+    manifest = {**plan, "rows": rows, "bytes": rows * _row_bytes(plan), "crcs": crcs, "notes": notes}
     return manifest | {"sha256": hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()}
 
 
@@ -179,19 +199,30 @@ def _row_bytes(plan):
 
 def _build_array(directory, plan, items):
     """Writes array.bin, then manifest.json. Call it while holding `directory`."""
-    (directory / "manifest.json").unlink(missing_ok=True)
+    for name in ("manifest.json", "array.bin"):
+        if (directory / name).is_dir():
+            shutil.rmtree(directory / name)
+        (directory / name).unlink(missing_ok=True)
     remove_leftovers(directory)
     dtype, (most, *row), count, notes = np.dtype(plan["dtype"]), plan["shape"], 0, []
+    crcs, crc, written = [], 0, 0
     with durable(directory / "array.bin") as file:
         _reserve(file, most * _row_bytes(plan))
         for rows, note in items():
             count += len(rows)
             if rows.dtype != dtype or rows.shape[1:] != tuple(row) or count > most:
                 raise ValueError(f"rows {rows.dtype} {list(rows.shape)} do not fit {dtype} {plan['shape']}")
-            file.write(np.ascontiguousarray(rows).data)
+            data = memoryview(np.ascontiguousarray(rows).reshape(-1).view(np.uint8))
+            file.write(data)
             notes.append(note)
+            while data:  # a checksum of each PIECE, whatever the rows are
+                part, data = data[: PIECE - written], data[PIECE - written :]
+                crc, written = zlib.crc32(part, crc), written + len(part)
+                if written == PIECE:
+                    crcs, crc, written = [*crcs, crc], 0, 0
         file.truncate(count * _row_bytes(plan))
-    write_text(directory / "manifest.json", json.dumps(_manifest(plan, count, notes)))
+    crcs += [crc] if written else []
+    write_text(directory / "manifest.json", json.dumps(_manifest(plan, count, notes, crcs)))
     sync_directory(directory.parent)
 
 

@@ -284,6 +284,59 @@ def test_a_file_that_cannot_be_read_is_bad(tmp_path, monkeypatch):
     assert loaded.bad == [("Cat/1.jpg", "cannot be read (No such file or directory)")]
 
 
+@pytest.mark.parametrize("target", ["loop", "nowhere"])
+def test_links_that_lead_nowhere_are_bad_and_end_nothing(tmp_path, target):
+    path = make_folder(tmp_path / "f", contents())
+    for link in ("Cat/link.jpg", "Cat/link", "link"):
+        (path / link).symlink_to(Path(link).name if target == "loop" else target)
+    loaded = load(path, tmp_path / "cache", max_bad_fraction=0.5)
+    reason = "Too many levels of symbolic links" if target == "loop" else "No such file or directory"
+    assert loaded.bad == [("Cat/link.jpg", f"cannot be read ({reason})")] and len(loaded.images) == 12
+    assert load(path, tmp_path / "cache", max_bad_fraction=0.5)[2:] == loaded[2:]
+
+
+def test_pipes_are_passed_over(tmp_path):
+    path = make_folder(tmp_path / "f", contents())
+    os.mkfifo(path / "Cat/pipe.jpg")
+    assert load(path, tmp_path / "cache").bad == []
+
+
+def test_a_pipe_and_a_file_that_is_too_large_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with open(tmp_path / "large.png", "wb") as file:
+        file.truncate(20 << 30)
+    for name, reason in (("pipe", "^not a regular file$"), ("large", "^21,474,836,480 bytes are more than the 134,")):
+        with pytest.raises(ValueError, match=reason):
+            listing.read_file(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match="not a regular file"):
+        listing.read_file("/dev/zero")
+
+
+def test_names_that_no_screen_can_show_are_escaped(tmp_path):
+    """A folder with a byte of Latin-1, a file with an end of line; both are read."""
+    names = {b"caf\xe9/1.jpg": r"caf\xe9/1.jpg", b"Dog/a\n\x1b[31m.jpg": r"Dog/a\x0a\x1b[31m.jpg"}
+    for i, name in enumerate(names):
+        file = os.path.join(os.fsencode(tmp_path / "f"), name)
+        os.makedirs(os.path.dirname(file))
+        with open(file, "wb") as stream:
+            stream.write(png(*colour(i, 1)))
+    loaded = load(tmp_path / "f", tmp_path / "cache")
+    assert loaded.class_names == ("Dog", r"caf\xe9") and sorted(loaded.names) == sorted(names.values())
+    assert str(loaded.survey).isprintable() and loaded.bad == []
+
+
+def test_the_end_of_a_decoding_waits_for_one_picture_not_for_sixteen(tmp_path, monkeypatch):
+    """As Ctrl-C does: the generator is closed while threads decode."""
+    path, seen = make_folder(tmp_path / "f", contents(200)), []
+    monkeypatch.setattr(folders, "_examine", lambda entry, *_: seen.append(entry) or time.sleep(0.05) or (None, None))
+    found = folders._examined(folders.scan(path)[0], (SIZE, "stretch", 3), False)
+    next(found)
+    before, began = len(seen), time.monotonic()
+    found.close()
+    threads = len(os.sched_getaffinity(0))
+    assert time.monotonic() - began < 0.6 and len(seen) <= before + threads
+
+
 def test_progress_is_one_line_without_a_terminal(tmp_path, capsys):
     path = make_folder(tmp_path / "f", contents())
     load(path, tmp_path / "cache", progress=True)

@@ -1,6 +1,7 @@
 """Crafted IDX files: the right ones are read, every other is refused in one line that names it."""
 
 import gzip
+import os
 import struct
 import tracemalloc
 
@@ -62,8 +63,8 @@ BAD = {
     "twice": (GOOD + GOOD, "60 bytes .* has more"),
     "zip_without_its_ending": (ZIPPED, "begins with 1f8b0800"),
     "huge": (idx(PIXELS, shape=(2**32 - 1,) * 3), "more than"),
-    "just_too_large": (idx(PIXELS, shape=(2**31 + 1, 1, 1)), "more than"),
-    "large": (idx(PIXELS, shape=(2**31, 1, 1)), "has only 60"),
+    "just_too_large": (idx(PIXELS, shape=(2**28 + 1, 1, 1)), "more than"),
+    "large": (idx(PIXELS, shape=(2**28, 1, 1)), "has only 60"),
 }
 BAD_ZIPPED = {
     "nothing": (b"", "begins with nothing"),
@@ -73,7 +74,10 @@ BAD_ZIPPED = {
     "wrong_checksum": (flip(ZIPPED, -8), "gzip"),
     "wrong_length": (flip(ZIPPED, -4), "gzip"),
     "flipped_byte": (flip(ZIPPED, len(ZIPPED) // 2), "gzip"),
-    "concatenated": (ZIPPED + ZIPPED, "has more"),
+    "concatenated": (ZIPPED + ZIPPED, "more behind it"),
+    "pieces_of_nothing": (gzip.compress(b"", mtime=0) * 300_000, "more behind it"),
+    "a_bomb": (gzip.compress(idx(PIXELS, shape=(1_100_000, 1000, 1)) + bytes(2**24), mtime=0), "more than"),
+    "a_bomb_that_lies": (gzip.compress(GOOD + bytes(2**26), mtime=0), "has more"),
     "more_after_it": (ZIPPED + b"junk", "gzip"),
     "large": (gzip.compress(BAD["large"][0]), "has only 60"),
     "cut_inside": (gzip.compress(GOOD[:-1]), "has only 59"),
@@ -121,6 +125,25 @@ def test_any_cut_or_flip_is_noticed(tmp_path):
         except ValueError as error:
             assert str(path) in str(error) and "\n" not in str(error)
     assert silent <= 8 * 8  # the bits of flags, time, extra flags and system
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(ValueError, match="a: not a regular file"):
+        read_idx(tmp_path / "a", dimensions=3)
+
+
+def test_the_largest_set_stays_within_the_cap(tmp_path):
+    """1 MB that unpacks to 268 MB, the most that is allowed."""
+    with gzip.open(tmp_path / "a.gz", "wb", compresslevel=1) as file:
+        file.write(idx(PIXELS, shape=(2**28, 1, 1))[:16])
+        for _ in range(2**8):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    assert read_idx(tmp_path / "a.gz", dimensions=3).shape == (2**28, 1, 1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 512 << 20
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, IsADirectoryError])

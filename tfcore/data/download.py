@@ -14,6 +14,8 @@ from tfcore.files import locked, sync_directory
 
 CHUNK = 1 << 16
 MAX_REDIRECTS = 5
+MAX_DIGITS = 20  # of the length that a server announces
+MAX_SHOWN = 300  # characters of what a server says
 
 
 class _Refused(OSError):
@@ -45,7 +47,7 @@ def download(url, path, *, size, sha256=None, md5=None, deadline=1800.0, attempt
                 sync_directory(path.parent)
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise OSError(f"cannot download {url}: {_reason(error)}") from None
+        raise OSError(f"cannot download {_shown(str(url))}: {_reason(error)}") from None
 
 
 @contextlib.contextmanager
@@ -106,12 +108,14 @@ def _begin(response, file, have, size):
     """
     status, length = response.status_code, response.headers.get("Content-Length", "")
     start = have if status == 206 else 0  # any other status: the server sends all of it again
-    total = start + int(length) if length.isdecimal() else size
+    if len(length) > MAX_DIGITS:
+        raise _Refused(f"the server announces a length of {len(length):,} digits")
+    total = start + int(length) if length.isascii() and length.isdecimal() else size
     if status == 416:
         file.truncate(0)
         raise OSError(f"the server has less than the {have} bytes that came before")
     if status >= 400:
-        raise (_Refused if status < 500 else OSError)(f"the server says {status} {response.reason}")
+        raise (_Refused if status < 500 else OSError)(f"the server says {status} {response.reason or ''}")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise _Refused("the server sends an HTML page, not the file")
     if total != size:
@@ -201,4 +205,10 @@ def _reason(error):
     if isinstance(reason, (str, BaseException)):
         error = reason
     text = error.args[0] if getattr(error, "args", None) and isinstance(error.args[0], str) else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return _shown(text) or type(error).__name__
+
+
+def _shown(text):
+    """Returns a text of a server's in one line of moderate length, without what would steer a terminal."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 import warnings
 from collections import Counter, deque
@@ -135,7 +136,7 @@ def _kept(place, entries, crcs, options, progress):
 
 def _examined(entries, options, progress):
     """Yields (rows, note) of each entry, in order, as `_examine` makes them; reads and decodes in threads."""
-    threads, pending = len(os.sched_getaffinity(0)), deque()
+    threads, pending, stop = len(os.sched_getaffinity(0)), deque(), threading.Event()
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
     shown = meter("decoding", len(entries), "pictures") if progress else contextlib.nullcontext(lambda _: None)
     with shown as advance, warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -143,12 +144,18 @@ def _examined(entries, options, progress):
         try:
             while chunks or pending:
                 while chunks and len(pending) <= 2 * threads:  # the rest waits: memory stays flat
-                    pending.append(pool.submit(lambda some: [_examine(e, *options) for e in some], chunks.pop(0)))
+                    pending.append(pool.submit(_examine_some, chunks.pop(0), options, stop))
                 found = pending.popleft().result()
                 yield from found
                 advance(len(found))
         finally:
+            stop.set()  # Ctrl-C waits for the picture at hand, not for all that were taken
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _examine_some(entries, options, stop):
+    """Returns what `_examine` says of the entries; of fewer once `stop` is set, since nobody asks any more."""
+    return [_examine(entry, *options) for entry in entries if not stop.is_set()]
 
 
 def _examine(entry, image_size, resize, channels):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +14,18 @@ MAX_BYTES = 1 << 27  # of one file; the largest picture that pictures.decode acc
 
 
 class FilePlace(NamedTuple):
-    """A file of its own. stamp: (mtime_ns, ctime_ns, inode), which changes when the content does."""
+    """A file of its own. stamp: (mtime_ns, ctime_ns, inode), which changes when the content does; zeros for a link
+    that leads nowhere."""
 
     path: str
     stamp: tuple[int, int, int]
 
 
 class Entry(NamedTuple):
-    """One picture: its name as "CLASS/file", its class as a number, its length in bytes, and where it is."""
+    """One picture: its name as "CLASS/file", its class as a number, its length in bytes, and where it is.
+
+    What no screen can show of a name is escaped in it: control characters, and bytes that are not UTF-8.
+    """
 
     name: str
     label: int
@@ -32,6 +37,7 @@ def scan(path):
     """Lists the pictures of a folder CLASS/*.jpg, of the folder that holds it, or of a zip file with either inside.
 
     Pictures are known by their suffix. Hidden files, other files, and folders without pictures are passed over.
+    A picture that is a link to nowhere or to itself is listed; it cannot be read.
 
     Returns: [Entry], by class, then in natural order (2.jpg before 10.jpg), and the class names, sorted.
     Raises:
@@ -92,13 +98,29 @@ def _walk(folder, prefix, depth):
         for item in found:
             if item.name.startswith("."):
                 continue
-            if item.is_dir():
+            name = prefix + printable(item.name)
+            try:
+                status = item.stat() if item.is_symlink() or not item.is_dir() else None
+            except OSError:  # a link to nowhere, or to itself
+                if _is_picture(item.name):
+                    yield name, 0, FilePlace(item.path, (0, 0, 0))
+                continue
+            if status is None or stat.S_ISDIR(status.st_mode):
                 if depth:
-                    yield from _walk(item.path, f"{prefix}{item.name}/", depth - 1)
-            elif _is_picture(item.name) and item.is_file():
-                status = item.stat()
+                    yield from _walk(item.path, f"{name}/", depth - 1)
+            elif _is_picture(item.name) and stat.S_ISREG(status.st_mode):
                 stamp = status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-                yield prefix + item.name, status.st_size, FilePlace(item.path, stamp)
+                yield name, status.st_size, FilePlace(item.path, stamp)
+
+
+def printable(name):
+    """Returns a name with control characters, line ends and bytes that are not UTF-8 escaped: "a\\n", "\\xe9"."""
+
+    def escape(match):
+        code = ord(match[0])
+        return f"\\x{code & 0xFF:02x}" if code < 0x100 or 0xDC80 <= code < 0xDD00 else f"\\u{code:04x}"
+
+    return re.sub("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", escape, name)
 
 
 def read(entry):
@@ -109,13 +131,35 @@ def read(entry):
       OSError: the file cannot be read.
     """
     size, place = entry.size, entry.place
-    if size > MAX_BYTES:
-        raise ValueError(f"{size:,} bytes are more than the {MAX_BYTES:,} allowed")
-    with open(place.path, "rb", buffering=0) as file:
-        zipped = isinstance(place, ZipPlace)
-        data = zips.read(file.fileno(), place, size) if zipped else os.pread(file.fileno(), size + 1, 0)
+    _check_size(size)
+    if isinstance(place, FilePlace):
+        data = read_file(place.path)
+    else:
+        with open(place.path, "rb", buffering=0) as file:
+            data = zips.read(file.fileno(), place, size)
     if len(data) != size:
         raise ValueError(f"{'more' if len(data) > size else f'only {len(data):,}'} of the {size:,} bytes announced")
-    if zipped and zlib.crc32(data) != place.crc:
+    if isinstance(place, ZipPlace) and zlib.crc32(data) != place.crc:
         raise ValueError("damaged: its bytes do not have the checksum in the zip file")
     return data
+
+
+def read_file(path):
+    """Returns the bytes of a file.
+
+    Raises:
+      ValueError: with a short reason: it is no regular file (opening a pipe would wait for its other end), or has more
+        than MAX_BYTES.
+      OSError: the file cannot be read.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        size = os.fstat(file.fileno()).st_size
+        _check_size(size)
+        return os.pread(file.fileno(), size + 1, 0)  # one more shows that it grows
+
+
+def _check_size(size):
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes are more than the {MAX_BYTES:,} allowed")

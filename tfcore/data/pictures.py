@@ -1,7 +1,11 @@
-"""One picture: from the bytes of a JPEG, PNG, GIF or BMP file to an array. Training and prediction both read here."""
+"""One picture: from the bytes of a JPEG, PNG, GIF or BMP file to an array. Training and prediction both read here.
+
+No picture takes more than 10 s or 512 MB: what would is refused by its header and by counting, before it is decoded.
+"""
 
 import contextlib
 import io
+import re
 import threading
 
 import numpy as np
@@ -11,12 +15,25 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 FORMATS = ("JPEG", "PNG", "GIF", "BMP")
 RESIZES = ("stretch", "crop", "pad")
 MAX_PIXELS = 1 << 26
+MAX_SIDE = 65_535  # each line costs memory, however short
+MAX_MEMORY = 440 << 20  # bytes of one picture; with what Python holds besides, 512 MB
+MAX_PIECES = 1 << 20  # of a file: each is a step of Python code in Pillow, a microsecond or more
+MAX_SCANS = 200  # of a JPEG; photographs have 1 to 20
+MAX_SCANNED = 1 << 31  # pixels of all scans of a JPEG together; the slowest ones take 1.2 s for 2^30
+MAX_METADATA = 1 << 24  # bytes of a JPEG before its first scan
+MAX_SEGMENTS = 1000  # there
+MAX_RUN_LENGTH = 1 << 22  # pixels of a BMP packed by run length, which Pillow unpacks one by one
 LARGE_PIXELS = 1 << 23
 
 _ONE_LARGE = threading.Lock()  # large pictures take turns, so that memory does not grow with the number of threads
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM")
 _METADATA = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _MODES = {1: "L", 3: "RGB"}
+_JPEGS = ("JPEG", "MPO")  # MPO is a JPEG with further pictures behind it
+_SCAN = b"\xff\xda"
+_JPEG_MARKER = re.compile(rb"\xff[^\0\x01\xd0-\xd7\xff]")  # those that end entropy-coded data
+_PIXEL_BYTES = {"1": 5, "L": 5, "P": 5, "RGB": 5}  # by mode, decoded and brought to ours
+_MOST_BYTES = 12  # for any other mode, and where something is transparent
 _UPRIGHT = {  # by EXIF orientation: what turns the stored picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,7 +60,8 @@ def decode(data, image_size, *, resize="stretch", channels=3):
       channels: 3 (RGB) or 1 (gray, luma of ITU-R 601).
     Returns: [height, width, channels] uint8.
     Raises:
-      ValueError: with a short reason: empty, not a picture, cut, damaged, or more than MAX_PIXELS by its header.
+      ValueError: with a short reason: empty, not a picture, cut, damaged, more than MAX_PIXELS by its header, or one
+        that would take more than 10 s or 512 MB.
     """
     _, image = examine(data, image_size, resize, channels)
     if isinstance(image, str):
@@ -63,7 +81,7 @@ def examine(data, image_size, resize, channels):
             image = _open(data)
             size = image.size
             with _ONE_LARGE if image.width * image.height > LARGE_PIXELS else contextlib.nullcontext():
-                return size, _decode(image, image_size, resize, channels)
+                return size, _decode(image, data, image_size, resize, channels)
     except ValueError as error:
         return size, str(error)
 
@@ -110,20 +128,93 @@ def _open(data):
 
     The size counts even where a JPEG would be decoded at 1/8: a progressive one is held whole, as coefficients.
     """
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if data.startswith(b"\xff\xd8"):
+        _check_metadata(data)
+    image = Image.open(_Pieces(data), formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise _Refused(f"{image.width} x {image.height} are more than the {MAX_PIXELS} pixels allowed")
+    if max(image.size) > MAX_SIDE:
+        raise _Refused(f"{image.width} x {image.height}: a side is more than the {MAX_SIDE} pixels allowed")
     return image
 
 
-def _decode(image, image_size, resize, channels):
-    """Returns [height, width, channels] uint8. image: opened, not yet loaded."""
+class _Pieces(io.BytesIO):
+    """A file in memory that is read in at most MAX_PIECES pieces."""
+
+    pieces = 0
+
+    def read(self, size=-1, /):
+        self.pieces += 1
+        if self.pieces > MAX_PIECES:
+            raise _Refused(f"made of more than the {MAX_PIECES} pieces allowed")
+        return super().read(size)
+
+
+def _check_metadata(data):
+    """Raises _Refused when a JPEG has more before its pixels than photographs have: Pillow would parse all of it."""
+    position, segments = 2, 0
+    while (marker := _JPEG_MARKER.search(data, position, MAX_METADATA)) and marker[0] != _SCAN:
+        position, segments = marker.end() + _length(data, marker), segments + 1
+        if segments > MAX_SEGMENTS:
+            raise _Refused(f"more than the {MAX_SEGMENTS} segments of metadata allowed")
+    if not marker and len(data) > MAX_METADATA:
+        raise _Refused(f"more than the {MAX_METADATA} bytes of metadata allowed")
+
+
+def _length(data, marker):
+    return int.from_bytes(data[marker.end() : marker.end() + 2])
+
+
+def _pixel_bytes(image):
+    return _MOST_BYTES if image.has_transparency_data else _PIXEL_BYTES.get(image.mode, _MOST_BYTES)
+
+
+def _scans(data):
+    """Returns how many scans a JPEG has, up to MAX_SCANS + 1, and how often they go over its pixels: each scan once
+    for each colour in it."""
+    position, scans, passes = 2, 0, 0
+    while scans <= MAX_SCANS and (marker := _JPEG_MARKER.search(data, position)) and marker[0] != b"\xff\xd9":
+        if marker[0] == _SCAN:
+            colours = data[marker.end() + 2 : marker.end() + 3]
+            scans, passes = scans + 1, passes + min(int.from_bytes(colours), 4)
+        position = marker.end() + _length(data, marker)
+    return scans, passes
+
+
+def _check_cost(image, data, stored):
+    """Raises _Refused when it would take too much time or memory to load a picture.
+
+    image: opened and drafted. stored: its (width, height) before.
+    """
+    width, height = stored
+    size = f"{width} x {height}"
+    need = len(data) + image.width * image.height * _pixel_bytes(image)
+    if image.format in _JPEGS:
+        scans, passes = _scans(data)
+        if scans > MAX_SCANS:
+            raise _Refused(f"more than the {MAX_SCANS} scans allowed")
+        if width * height * passes > MAX_SCANNED:
+            raise _Refused(f"{size} in {scans} scans are more than the {MAX_SCANNED} pixels allowed in all")
+        if scans > 1:  # all coefficients are held, 2 bytes each, in blocks of up to 32 x 32
+            need += 2 * image.layers * (width + 31) * (height + 31)
+    elif image.tile and image.tile[0][0] == "bmp_rle" and width * height > MAX_RUN_LENGTH:
+        raise _Refused(f"{size} are more than the {MAX_RUN_LENGTH} pixels allowed in a bitmap packed by run length")
+    if need > MAX_MEMORY:
+        raise _Refused(f"{size} would take {need >> 20} MB to decode, {MAX_MEMORY >> 20} MB are allowed")
+
+
+def _decode(image, data, image_size, resize, channels):
+    """Returns [height, width, channels] uint8. image: opened from `data`, not yet loaded."""
     height, width = image_size
-    if image.format not in ("JPEG", "MPO"):  # MPO is a JPEG with further pictures behind it
+    stored = image.size
+    if image.format not in _JPEGS:
+        _check_cost(image, data, stored)
         image.load()  # the orientation may stand behind the pixels
     orientation = _orientation(image)
     size = (height, width) if orientation >= 5 else (width, height)
     extent = _draft(image, size, resize, _MODES[channels])
+    if image.format in _JPEGS:
+        _check_cost(image, data, stored)
     image = _plain(image, _MODES[channels])
     size, box = _placement(extent, size, resize)
     if size != image.size:

@@ -4,23 +4,27 @@ In such a file the root, or the group `model_weights`, has the attribute `layer_
 attribute `weight_names`, which are paths of datasets inside it.
 
 A file is data from elsewhere: only members that are really inside it are read, and sizes are checked before anything
-is allocated. HDF5 itself would follow links to any file of the machine, and lets 2 KB declare 80 GB.
+is allocated. HDF5 itself would follow links to any file of the machine, and lets 2 KB declare 80 GB. No file takes
+more than 10 s or 512 MB.
 """
 
 import math
 import mmap
 import os
 import re
+import stat
 import struct
 
 import h5py
 import numpy as np
 
-MAX_BYTES = 2**30  # of all arrays together; InceptionV3 has 95 MB
+MAX_BYTES = 2**28  # of all arrays together, and of the file; InceptionV3 has 95 MB
+MAX_OVERHEAD = 2**24  # of a file, besides its arrays
 MAX_ARRAYS = 10_000
 MAX_NAME = 1024  # characters
 FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # any other would load a plugin
 MAX_COMPRESSION = 1032  # the most that gzip can do
+ATTRIBUTE, CONTINUED = 0x0C, 0x10  # kinds of messages in a header
 
 
 def read_keras_h5(path, *, max_bytes=MAX_BYTES):
@@ -30,54 +34,55 @@ def read_keras_h5(path, *, max_bytes=MAX_BYTES):
       float16, float32 or float64 as stored.
     Raises:
       ValueError: not such a file; damaged; a soft or external link, external storage or a virtual dataset on the way
-        to an array; not floating; arrays (or names) of more than `max_bytes`, or of more than the file holds.
+        to an array; not floating; arrays (or the file) of more than `max_bytes`, or of more
+        than the file holds.
       OSError: the file cannot be opened.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its other end
+            raise ValueError("not a regular file")
         with open(path, "rb") as file:
             file_bytes = os.fstat(file.fileno()).st_size
-            max_names = max_bytes // (_largest_heap(file) if file_bytes else 1)
+            if file_bytes > max(max_bytes, MAX_BYTES) + MAX_OVERHEAD:
+                raise ValueError(f"the file has {file_bytes} bytes, more than {max_bytes}")
+            _check_heaps(file)
         with h5py.File(path, "r") as file:
-            datasets = _datasets(file, min(max_names, MAX_ARRAYS))
+            if file.id.get_create_plist().get_sizes() != (8, 8):
+                raise ValueError("its addresses are not of 8 bytes")
+            datasets = _datasets(file)
             total = sum(_check_dataset(dataset, file_bytes, max_bytes) for dataset in datasets.values())
             if total > max_bytes:
                 raise ValueError(f"the arrays are {total} bytes together, more than {max_bytes}")
             return {key: np.asarray(dataset[()]) for key, dataset in datasets.items()}
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError, struct.error) as error:
         message = " ".join(str(error).split())  # h5py's can have several lines
         raise ValueError(f"{path}: not a Keras weights file that can be read: {message}") from None
 
 
-def _largest_heap(file):
-    """Returns the size of the largest global heap in an HDF5 file: no string of variable length is longer.
-
-    A list of such strings is 16 bytes for each, and all may point to the same megabytes; HDF5 expands them unasked.
-    Raises:
-      ValueError: a heap is damaged; HDF5 would read some of those forever.
-    """
-    largest = 1
+def _check_heaps(file):
+    """Raises ValueError where a global heap in an HDF5 file is damaged: HDF5 would read some of those forever."""
+    if not os.fstat(file.fileno()).st_size:
+        return
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         for heap in re.finditer(rb"GCOL\x01\0{3}(.{8})", data, re.DOTALL):  # signature, version, reserved, size
-            size = int.from_bytes(heap[1], "little")
-            largest, end, position = max(largest, size), heap.start() + size, heap.end()
+            end, position = heap.start() + int.from_bytes(heap[1], "little"), heap.end()
             while end - position >= 16 and end <= len(data):
                 index, length = struct.unpack_from("<H6xQ", data, position)
                 step = 16 + -(-length // 8) * 8 if index else length  # index 0 is what is free, header included
                 if not 0 < step <= end - position:
                     raise ValueError(f"damaged heap at byte {heap.start()}")
                 position += step
-    return largest
 
 
-def _datasets(file, max_names):
+def _datasets(file):
     """Returns {(layer name, weight name): dataset}; nothing is read yet but names."""
     group = file if _has_names(file, "layer_names") else _member(file, "model_weights", h5py.Group)
     datasets = {}
-    for layer in _names(group, "layer_names", max_names):
+    for layer in _names(group, "layer_names"):
         layer_group = _member(group, layer, h5py.Group)
-        for weight in _names(layer_group, "weight_names", max_names):
+        for weight in _names(layer_group, "weight_names"):
             if (layer, weight) in datasets:
                 raise ValueError(f"{layer}/{weight} is listed twice")
             datasets[layer, weight] = _member(layer_group, weight, h5py.Dataset)
@@ -90,20 +95,20 @@ def _has_names(group, attribute):
     return attribute in group.attrs or f"{attribute}0" in group.attrs
 
 
-def _names(group, attribute, max_names):
+def _names(group, attribute):
     """Returns a list of names; Keras cuts one that is too large for one attribute into `name0`, `name1`, ..."""
     if not _has_names(group, attribute):
         raise ValueError(f"{group.name} has no attribute {attribute}")
     if attribute in group.attrs:
-        return _strings(group, attribute, max_names)
+        return _strings(group, attribute)
     names, part = [], 0
     while f"{attribute}{part}" in group.attrs:
-        names += _strings(group, f"{attribute}{part}", max_names)
+        names += _strings(group, f"{attribute}{part}")
         part += 1
     return names
 
 
-def _strings(group, attribute, max_names):
+def _strings(group, attribute):
     """Returns the strings of an attribute, of fixed or variable length, once it is sure that they are few and short."""
     header = group.attrs.get_id(attribute)
     string = h5py.check_string_dtype(header.dtype)
@@ -112,12 +117,56 @@ def _strings(group, attribute, max_names):
         return []
     if string is None or header.shape is None or len(header.shape) != 1:
         raise ValueError(f"{where} is not a list of strings")
-    if header.shape[0] > max_names or (string.length or 0) > MAX_NAME:
+    if header.shape[0] > MAX_ARRAYS or (string.length or 0) > MAX_NAME:
         raise ValueError(f"{where} declares {header.shape[0]} strings of {string.length or 'any'} bytes, too many")
-    names = [name.decode() if isinstance(name, bytes) else name for name in group.attrs[attribute]]
-    if max(len(name) for name in names) > MAX_NAME:
-        raise ValueError(f"{where} has a name of more than {MAX_NAME} characters")
-    return names
+    if string.length is None and (longest := _longest(group, attribute, header.shape[0])) > MAX_NAME:
+        raise ValueError(f"{where} declares a string of {longest} bytes, more than {MAX_NAME}")
+    return [name.decode() if isinstance(name, bytes) else name for name in group.attrs[attribute]]
+
+
+def _longest(group, attribute, count):
+    """Returns the greatest length that the strings of variable length of an attribute claim to have.
+
+    HDF5 takes that much memory before it looks whether the string is there, and can only be asked for all of it. So
+    the lengths are read here, from the file itself: 4 bytes before each of the references that stand in the header of
+    the group, an object header of version 1.
+    """
+    found = [0]
+    with open(group.file.filename, "rb") as file:
+        for flags, body in _attributes(file, group.file.userblock_size, h5py.h5o.get_info(group.id).addr):
+            version, form, *sizes = struct.unpack_from("<BBHHH", body)
+            start, sizes = 8 + (version == 3), [-(-size // 8) * 8 if version == 1 else size for size in sizes]
+            if body[start : start + sizes[0]].split(b"\0")[0] != attribute.encode():
+                continue
+            values = body[start + sum(sizes) :]
+            if flags & 2 or (form & 3 and version > 1) or version not in (1, 2, 3) or len(values) < 16 * count:
+                raise ValueError(f"{group.name}: attribute {attribute} is not stored as Keras does")
+            found += [length for length, _ in struct.iter_unpack("<I12s", values[: 16 * count])]
+    if len(found) == 1:
+        raise ValueError(f"{group.name}: attribute {attribute} is not stored as Keras does")
+    return max(found)
+
+
+def _attributes(file, base, address):
+    """Yields (flags, body) of each attribute in the object header at `address`, all addresses counting from `base`."""
+    file.seek(base + address)
+    version, size = struct.unpack("<B7xI4x", file.read(16))
+    if version != 1:
+        raise ValueError("its names are of variable length, in the newer layout that Keras does not write")
+    blocks, total = [(address + 16, size)], 0
+    for start, length in blocks:  # grows: a header goes on elsewhere
+        total += length
+        if total > MAX_OVERHEAD or len(blocks) > MAX_ARRAYS:
+            raise ValueError("a header of a group is too long")
+        file.seek(base + start)
+        block, position = file.read(length), 0
+        while position + 8 <= len(block):
+            kind, size, flags = struct.unpack_from("<HHB", block, position)
+            body, position = block[position + 8 : position + 8 + size], position + 8 + size
+            if kind == CONTINUED:
+                blocks.append(struct.unpack_from("<QQ", body))
+            elif kind == ATTRIBUTE:
+                yield flags, body
 
 
 def _member(group, path, kind):
