@@ -46,12 +46,14 @@ def held(logdir):
 
 def describe(task, plan, note=""):
     """Returns what makes a run this run, as JSON values: config.json, which its export holds too."""
-    splits = task.splits
+    splits, settings = task.splits, plan._asdict()
+    if not plan.check_numerics:
+        del settings["check_numerics"]  # as in every run before there was such a setting
     return {
         "format": FORMAT,
         "name": task.name,
         "config": task.config,
-        "run": {name: value for name, value in plan._asdict().items() if name != "steps"},
+        "run": {name: value for name, value in settings.items() if name != "steps"},
         "dataset": splits.name,
         "class_names": list(splits.class_names),
         "content": content(splits),
@@ -101,7 +103,7 @@ def _setting(name):
 def forget(logdir):
     """Removes what a run wrote, and nothing else; what says that it is complete goes first, its name last."""
     (logdir / "result.json").unlink(missing_ok=True)
-    for name in ("export", "checkpoints", "plots", "train", "validation"):
+    for name in ("export", "checkpoints", "plots", "train", "validation", "stopped"):
         shutil.rmtree(logdir / name, ignore_errors=True)
     for name in ("metrics.jsonl", "bad_files.json", "environment.json", "config.json"):
         (logdir / name).unlink(missing_ok=True)
@@ -188,12 +190,22 @@ def last_good(logdir):
     return f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
 
 
-def read_json(path):
-    """Returns the JSON values of a file. Raises ValueError, which names it, where it is damaged."""
+def read_json(path, wanted=FORMAT):
+    """Returns the JSON values of a file. Raises ValueError, which names it: it is damaged, or of another format."""
     try:
-        return json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): put it back, or clean=True to start over") from None
+    for part in values if isinstance(values, list) else [values]:
+        check_format(path, part, wanted)
+    return values
+
+
+def check_format(path, values, wanted=FORMAT):
+    """Raises ValueError: what was read from `path` names another version of its format than `wanted`."""
+    found = values.get("format", wanted) if isinstance(values, dict) else wanted  # the first files named none
+    if found != wanted:
+        raise ValueError(f"{path} has version {found} of its format, this tfcore reads version {wanted}")
 
 
 def load_run(run_dir):
