@@ -19,7 +19,7 @@ from tfcore import checkpoint, files, training, tree
 from tfcore.data import content
 from tfcore.quiet import tf
 
-FORMAT = 1  # of config.json and result.json
+FORMAT = 1  # of config.json, result.json, of each start in environment.json and of each row of metrics.jsonl
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")  # on resuming: not the steps already taken
 VARIABLES = ("XLA_FLAGS", "TF_XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA", "OMP_NUM_THREADS")
 
@@ -159,13 +159,14 @@ def note_start(logdir):
     if bits := [text for text in changed if not text.startswith("commit")]:
         print(f"not the same environment, so not the same bits: {'; '.join(bits)}", file=sys.stderr)
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    files.write_text(path, json.dumps([*starts, {"started": began, **now, "changed": changed}], indent=2) + "\n")
+    start = {"format": FORMAT, "started": began, **now, "changed": changed}
+    files.write_text(path, json.dumps([*starts, start], indent=2) + "\n")
 
 
 def append(path, row):
     """Adds a JSON row to a file of lines, durably."""
     with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps({"format": FORMAT, **row}) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -176,12 +177,14 @@ def rows(logdir):
     for line in path.read_text().splitlines() if path.exists() else []:
         with contextlib.suppress(ValueError):
             found.append(json.loads(line))
+    for row in found:
+        check_format(path, row)
     return found
 
 
 def set_rows(logdir, kept):
     """Writes metrics.jsonl anew."""
-    files.write_text(logdir / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+    files.write_text(logdir / "metrics.jsonl", "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in kept))
 
 
 def last_good(logdir):
@@ -205,7 +208,7 @@ def check_format(path, values, wanted=FORMAT):
     """Raises ValueError: what was read from `path` names another version of its format than `wanted`."""
     found = values.get("format", wanted) if isinstance(values, dict) else wanted  # the first files named none
     if found != wanted:
-        raise ValueError(f"{path} has version {found} of its format, this tfcore reads version {wanted}")
+        raise ValueError(f"{path} has version {found} of its format, this tfcore reads {wanted}")
 
 
 def load_run(run_dir):

@@ -25,7 +25,8 @@ class Finding(NamedTuple):
     op: its type, such as "Log"; phase: "forward pass", "gradient" or "update".
     where: "in conv1, at conv1/w", "behind logits": the name scope and what its inputs come from, "" if unknown.
     line: the place in the program, "" where there is none.
-    outputs, inputs: one text each: shape, range, what is not finite, the largest entries and their positions.
+    outputs, inputs: one text each: shape, range, what is not finite, the largest entries and their positions; outputs
+    are those that are not finite, inputs begin with the largest.
     """
 
     op: str
@@ -118,18 +119,23 @@ class _Watch:
         origin = min(origins, key=lambda origin: origin.rank, default=None)
         for tensor in outputs if origin else ():
             self._remember(tensor, self._inherited(op_type, origin))
-        changed = [self._variables[id(tensor)] for tensor in inputs if id(tensor) in self._variables]
-        results = outputs or [variable.read_value() for variable in changed]
+        if outputs:
+            results = [("", tensor) for tensor in outputs]
+        else:  # it changes variables
+            changed = [self._origins[id(t)][1].name for t in inputs if id(t) in self._variables]
+            variables = [self._variables[id(t)].read_value() for t in inputs if id(t) in self._variables]
+            results = [(f"{name}: ", value) for name, value in zip(changed, variables)]
         if op_type.startswith("FusedBatchNorm"):  # its further outputs are not defined
             results = results[:1]
-        if not all(_finite(result) for result in results):
+        if not all(_finite(result) for _, result in results):
+            floating = [tensor for tensor in inputs if tensor.dtype.is_floating]
             self.found = Finding(
                 op_type,
                 self.phase,
                 _where(tf.get_current_name_scope(), origin),
                 "" if self.phase == GRADIENT else _line(),
-                [described(result) for result in results if not _finite(result)],
-                [described(tensor) for tensor in inputs if tensor.dtype.is_floating],
+                [name + described(result) for name, result in results if not _finite(result)],
+                [described(tensor) for tensor in sorted(floating, key=_size, reverse=True)],
             )
 
     def _inherited(self, op_type, origin):
@@ -162,6 +168,11 @@ def _where(scope, origin):
 
 def _finite(tensor):
     return not tensor.dtype.is_floating or bool(np.all(np.isfinite(_array(tensor))))
+
+
+def _size(tensor):
+    """Returns the largest magnitude of a tensor, infinity where it is not finite."""
+    return float(np.max(np.abs(np.nan_to_num(_array(tensor), nan=np.inf)), initial=0))
 
 
 def _array(tensor):
