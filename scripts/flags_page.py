@@ -3,11 +3,12 @@
 python scripts/flags_page.py
 """
 
+import flags
+
 import re
 from pathlib import Path
 
 import evaluate
-import flags
 import predict
 import reproduce
 import show_convolutions

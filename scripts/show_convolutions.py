@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from absl.flags import DEFINE_integer, DEFINE_string
 
-from tfcore import files, run, tree
+from tfcore import files, recipes, tree
 from tfcore.data import load, pictures
 from tfcore.layers import conv2d, max_pool
 from tfcore.run.plots import figure
@@ -61,7 +61,7 @@ def read_image(values):
 
 def learned_kernels(directory):
     """Returns the first convolution of a run, [3, 3, 1, at most 12]: the mean over colours, each as large as 1."""
-    _, weights, _ = run.load_run(directory)
+    _, weights, _, _ = recipes.load_run(directory)
     w = tree.flatten(weights).get("conv1/w")
     if w is None or w.shape[:2] != (3, 3):
         raise ValueError(f"--run={directory} has no 3x3 convolution conv1")

@@ -75,8 +75,9 @@ def main(values, _):
     )  # fmt: skip
     splits = recipes.load_data(recipe, values.data_dir)
     copies = values.augment_copies if values.feature_cache else 0
-    options = {"clean": values.clean, "histograms": values.histograms, "fine_tune": fine_tune}
-    stages.train(recipe, logdir, trunk, splits, copies=copies, cache=cache_dir() / "features", **options)
+    options = {"fine_tune": fine_tune, **training_flags.options_of(values)}
+    with training_flags.replay_as_command():
+        stages.train(recipe, logdir, trunk, splits, copies=copies, cache=cache_dir() / "features", **options)
     print(f"both   {logdir}/export: for scripts/evaluate.py and scripts/predict.py --run={logdir}")
 
 

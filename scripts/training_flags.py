@@ -2,8 +2,12 @@
 
 from flags import integers, usage_error
 
+import ast
+import contextlib
 import dataclasses
 import functools
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -76,6 +80,8 @@ def define(values, names, default):
     string("logdir", None, "output: the run directory; default logs/<recipe>/<changes>", flag_values=values)
     flags.DEFINE_boolean("clean", False, "output: start over instead of resuming", flag_values=values)
     flags.DEFINE_boolean("histograms", False, "more output: histograms of weights and gradients", flag_values=values)
+    text = "more training: look at every operation of every step and name the first that is not finite; slow"
+    flags.DEFINE_boolean("check_numerics", False, text, flag_values=values)
     enum("jit", "auto", ["auto", "on", "off"], "more training: compile with XLA; auto: as measured best")
     chosen = recipes.RECIPES[_typed("recipe") or default]
     for name, (kind, text, part) in FIELDS.items():
@@ -143,6 +149,7 @@ def logdir_of(values, recipe, base, **more):
     if "blocks" in changes:
         filters = [channels for block in changes.pop("blocks") for channels in block]
         changes["filters"] = filters[:1] if len(set(filters)) == 1 else filters
+    more["check_numerics"] = values.check_numerics or None
     changes |= {name: value for name, value in more.items() if value is not None}
     parts = [f"{name}{_shown(value)}" for name, value in sorted(changes.items())]
     return Path("logs") / recipe.name / "-".join([recipe.dataset, *parts, f"seed{recipe.seed}"])
@@ -155,8 +162,27 @@ def _shown(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def options_of(values):
+    """Returns what the flags say of a run beside its recipe: arguments of `run.train`."""
+    return {name: values[name].value for name in ("clean", "histograms", "check_numerics")}
+
+
 def train(values, recipe, base, note=""):
     """Trains `recipe`, in --logdir or where its differences from the named recipe `base` put it."""
     logdir = logdir_of(values, recipe, base)
-    options = {"clean": values.clean, "histograms": values.histograms, "note": note}
-    return recipes.train(recipe, logdir, data_dir=values.data_dir, **options)
+    with replay_as_command():
+        return recipes.train(recipe, logdir, data_dir=values.data_dir, note=note, **options_of(values))
+
+
+@contextlib.contextmanager
+def replay_as_command():
+    """Makes of "run.replay(task, 'logs/x')", in the error of a run that is not finite, the command that does it."""
+
+    def command(match):
+        return f"python scripts/replay.py --run={shlex.quote(ast.literal_eval(match[1]))}"
+
+    try:
+        yield
+    except FloatingPointError as error:
+        text = re.sub(r"run\.replay\(task, ('.*?'|\".*?\")\)", command, str(error))
+        raise FloatingPointError(text) from None

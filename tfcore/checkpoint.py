@@ -13,6 +13,7 @@ from tfcore import files, tree
 __all__ = ["export_weights", "import_keras_h5", "import_weights", "latest", "restore", "save"]
 
 BEST = "best.safetensors"
+FORMAT = 1  # of the files that `write` writes; those that name none are of version 1
 
 
 def save(directory, state, meta=None, *, keep=3, best=False):
@@ -112,9 +113,13 @@ def import_keras_h5(path, config):
     return keras_h5.import_keras_h5(path, config)
 
 
+class OtherFormat(ValueError):
+    """A file of another version of tfcore's format; the message names both."""
+
+
 def write(path, tensors, meta):
     """Writes {name: array} and JSON values to a safetensors file, durably."""
-    header = {"meta": meta, "names": list(tensors), "digest": _digest(tensors, meta)}
+    header = {"format": FORMAT, "meta": meta, "names": list(tensors), "digest": _digest(tensors, meta)}
     with files.durable(path) as file:  # one entry of metadata: safetensors writes several in any order
         file.write(to_bytes(tensors, metadata={"tfcore": json.dumps(header)}))
 
@@ -131,6 +136,8 @@ def read(path):
     try:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})["tfcore"])
+            if header.get("format", 1) != FORMAT:
+                raise OtherFormat(f"{path} has version {header['format']} of its format, this tfcore reads {FORMAT}")
             stored = list(file.keys())  # safetensors sorts them; ours keep the order in which they were given
             if set(header["names"]) != set(stored):
                 raise ValueError("its names and its tensors differ")
@@ -139,6 +146,8 @@ def read(path):
             if not isinstance(meta, dict):
                 raise ValueError("its meta is not a dictionary")
         nested = tree.unflatten(tensors)
+    except OtherFormat:
+        raise
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error})") from None
     if digest != _digest(tensors, meta):

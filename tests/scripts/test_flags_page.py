@@ -1,6 +1,7 @@
 """What docs/flags.md says of a flag: its form, its choices, and the value that each script's usual recipe has."""
 
 import flags
+
 import flags_page
 import pytest
 import train_cnn

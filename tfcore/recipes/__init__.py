@@ -1,7 +1,8 @@
 """Recipes: whole runs that have a name, and what makes a `run.Task` of one."""
 
-from tfcore.recipes.assemble import load_data, load_run, predictor, task, train
+from tfcore.recipes.assemble import load_data, load_run, predictor, replay, task, train
 from tfcore.recipes.named import RECIPES
 from tfcore.recipes.recipe import Recipe, from_dict, plan, to_dict
 
-__all__ = ["RECIPES", "Recipe", "from_dict", "load_data", "load_run", "plan", "predictor", "task", "to_dict", "train"]
+__all__ = ["RECIPES", "Recipe", "from_dict", "load_data", "load_run"]
+__all__ += ["plan", "predictor", "replay", "task", "to_dict", "train"]

@@ -10,6 +10,7 @@ from tfcore import checkpoint, tree
 from tfcore.data.download import download
 from tfcore.data.sources import cache_dir
 from tfcore.models import inception_v3, transfer
+from tfcore.recipes import assemble
 
 URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
@@ -67,7 +68,9 @@ def load_trunk(config, path):
     if Path(path).suffix == ".h5":
         if not isinstance(config.trunk, inception_v3.Config):
             raise ValueError(f"{path}: only InceptionV3's weights are read from .h5, the trunk is another network")
-        return Trunk(*checkpoint.import_keras_h5(path, config.trunk), PIXELS["-1..1"], "as Keras' weights want them")
+        read = checkpoint.import_keras_h5(path, config.trunk)
+        refuse(path, [problem for part in read for problem in assemble.not_finite(part)])
+        return Trunk(*read, PIXELS["-1..1"], "as Keras' weights want them")
     weights, stats, facts = checkpoint.import_weights(path)
     settings = facts.get("config", {})
     pixels = settings.get("scale", 1 / 255), settings.get("offset", 0.0)
@@ -76,6 +79,11 @@ def load_trunk(config, path):
     wanted = transfer.trunk_of(config).init(0, config.trunk)
     chosen = [tree.select(f, lambda p, w=w: p in tree.flatten(w)) for f, w in zip((weights, stats), wanted)]
     problems = [problem for f, w in zip(chosen, wanted) for problem in tree.mismatches(f, w)]
+    refuse(path, problems + [problem for part in chosen for problem in assemble.not_finite(part)])
+    return Trunk(*chosen, pixels, "as the run that trained it did")
+
+
+def refuse(path, problems):
+    """Raises ValueError where there are problems with a trunk's file: it lists them."""
     if problems:
         raise ValueError(f"{path} does not fit the trunk: {'; '.join(problems)}")
-    return Trunk(*chosen, pixels, "as the run that trained it did")

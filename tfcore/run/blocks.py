@@ -8,6 +8,7 @@ import numpy as np
 from tfcore import training, tree
 from tfcore.data import augment
 from tfcore.quiet import tf
+from tfcore.run import numerics
 from tfcore.run.task import loss_fn_of, metric_names
 
 
@@ -20,7 +21,14 @@ class Block(NamedTuple):
 
 
 class NotFinite(FloatingPointError):
-    """A step whose loss, weights, slots or stats are not finite; the state is the one before it."""
+    """A step whose loss, weights, slots or stats are not finite; the state is the one before it.
+
+    batch: the Block of this one step; loss: its loss, None where it was not known; paths: of all that is not finite.
+    """
+
+    def __init__(self, message, *, batch, loss, paths):
+        super().__init__(message)
+        self.batch, self.loss, self.paths = batch, loss, paths
 
 
 def gathered(part, indices, size, draws=None):
@@ -80,6 +88,29 @@ def compiled(task, state, seed, example, *, jit):
     return lambda block, count: {name: float(v) for name, v in traced(*block, tf.constant(count)).items()}
 
 
+def watched(task, state, seed):
+    """Returns take(block, count) as `compiled` does, which takes the steps eagerly and looks at every operation.
+
+    Its sums have the values of the compiled ones up to rounding. `take` raises NotFinite, with the state before that
+    step, where the output of an operation is not finite, also one that the loss does not show.
+    """
+
+    def take(block, count):
+        taken = []
+        for i in range(count):
+            before = [variable.read_value() for variable in _variables(state)]
+            try:
+                metrics = numerics.step(task, state, _row(block, i), seed)
+            except numerics.OpNotFinite as error:
+                _restore(state, before)
+                message, paths = f"step {int(state.step)}: {error}", [f"{error.finding.op} {error.finding.place}"]
+                raise NotFinite(message, batch=_row(block, i), loss=None, paths=paths) from None
+            taken.append({name: float(value) for name, value in metrics.items()})
+        return _total(*taken)
+
+    return take
+
+
 def example_block(part, size, batch_size, *, draws):
     """Returns a Block of the shapes that `gathered` will yield."""
     rows = np.zeros([1, batch_size], np.int32)
@@ -117,9 +148,11 @@ def take_checked(take, check, state, block, count):
     last = take(_rolled(block, low), 1)
     if np.isfinite(last["loss"]) and check():  # only the sum overflowed: go on behind it
         return _total(sums, last, take_checked(take, check, state, _rolled(block, high), count - high))
-    message = f"step {int(state.step) - 1}: loss {last['loss']:.6g}, not finite: {_named(state, last)}"
+    paths = _not_finite(state, last)
+    more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
     tried(low)
-    raise NotFinite(message)
+    message = f"step {int(state.step)}: loss {last['loss']:.6g}, not finite: {', '.join(paths[:4])}{more}"
+    raise NotFinite(message, batch=_row(block, low), loss=last["loss"], paths=paths)
 
 
 def _variables(state):
@@ -141,8 +174,12 @@ def _total(*sums):
     return {**added, "gradient_norm": sums[-1]["gradient_norm"]}  # which is of one step
 
 
-def _named(state, sums):
-    """Returns the paths of what is not finite, weights first, the first four of them."""
+def _row(block, i):
+    """Returns the Block of step i alone."""
+    return Block(*(part[i : i + 1] for part in block))
+
+
+def _not_finite(state, sums):
+    """Returns the paths of what is not finite, weights first; the loss and its measures where all of these are."""
     paths = [path.removeprefix("weights/") for path in training.not_finite(state)]
-    paths = paths or [f"the {name}" for name, value in sums.items() if not np.isfinite(value)]
-    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+    return paths or [f"the {name}" for name, value in sums.items() if not np.isfinite(value)]

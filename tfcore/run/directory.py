@@ -16,7 +16,6 @@ from tfcore import checkpoint, files, training, tree
 from tfcore.data import content
 from tfcore.run import environment, records
 
-FORMAT = 1  # of config.json and result.json
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")  # on resuming: not the steps already taken
 WRITTEN = ("checkpoints", "plots", "export")  # directories; those of the event files may fail
 EXPORT = Path("export", "weights.safetensors")
@@ -84,12 +83,14 @@ def _check_writable(directory, argument=""):
 
 def describe(task, plan, note=""):
     """Returns what makes a run this run, as JSON values: config.json, which its export holds too."""
-    splits = task.splits
+    splits, settings = task.splits, plan._asdict()
+    if not plan.check_numerics:
+        del settings["check_numerics"]  # as in every run before there was such a setting
     return {
-        "format": FORMAT,
+        "format": records.FORMAT,
         "name": task.name,
         "config": task.config,
-        "run": {name: value for name, value in plan._asdict().items() if name != "steps"},
+        "run": {name: value for name, value in settings.items() if name != "steps"},
         "dataset": splits.name,
         "class_names": list(splits.class_names),
         "content": content(splits),
@@ -161,7 +162,7 @@ def forget(place):
 
     First goes what says that it is complete, then its weights, then its measures; last what says whose it is.
     """
-    names = ("result.json", "export", "checkpoints", "metrics.jsonl", "plots", "train", "validation")
+    names = ("result.json", "export", "checkpoints", "metrics.jsonl", "stopped", "plots", "train", "validation")
     for path in (place / name for name in (*names, "bad_files.json", "environment.json", "config.json")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -79,10 +79,11 @@ def note_start(path):
     """Adds this start to environment.json, with what differs from the start before, and says that on stderr."""
     before, now = starts(path), environment()
     last = before[-1] if before else now
-    names = [name for name in {**now, **last} if name not in ("started", "changed")]
+    names = [name for name in {**now, **last} if name not in ("format", "started", "changed")]
     changed = [(name, last.get(name, ""), now.get(name, "")) for name in names if name in now or name.isupper()]
     changed = [f"{name}: {was}, now {value}" for name, was, value in changed if was != value]
     if bits := [text for text in changed if not text.startswith("commit")]:
         warn(f"not the same environment, so not the same bits: {'; '.join(bits)}")
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    files.write_text(path, json.dumps([*before, {"started": began, **now, "changed": changed}], indent=2) + "\n")
+    start = {"format": records.FORMAT, "started": began, **now, "changed": changed}
+    files.write_text(path, json.dumps([*before, start], indent=2) + "\n")

@@ -12,7 +12,7 @@ from tfcore.data import augment, check_splits
 from tfcore.data.order import batch_indices
 from tfcore.init import as_seed, fold_in
 from tfcore.quiet import tf
-from tfcore.run import blocks, directory, records
+from tfcore.run import blackbox, blocks, directory, records
 from tfcore.run.console import Console
 from tfcore.run.progress import Progress
 from tfcore.run.report import measure, predictor, validation_part
@@ -45,6 +45,7 @@ def train(
     jit=False,
     clean=False,
     histograms=False,
+    check_numerics=False,
     note="",
 ):
     """Trains a `Task` in the run directory `logdir`, or goes on where an earlier call stopped.
@@ -59,6 +60,8 @@ def train(
       jit: compile the steps with XLA; fast for dense layers, slow for convolutions on a CPU.
       clean: forget what is in `logdir` and start over.
       histograms: write histograms of weights and gradients each epoch.
+      check_numerics: take every step eagerly and stop at the first operation whose output is not finite, and name it;
+        slow, and another run, since its bits are others. `jit` has no effect then.
       note: words that config.json keeps, such as why this set.
     Returns: a Result.
     Raises:
@@ -67,9 +70,8 @@ def train(
       FloatingPointError: a step was not finite; the state before it is the last that was written, if any.
       Stopped: Ctrl-C or SIGTERM, after a checkpoint.
     """
-    plan = Plan(
-        epochs, batch_size, seed, steps_per_epoch, steps_per_loop, validation_steps, patience, report, jit
-    ).fitted(task.splits)
+    plan = Plan(epochs, batch_size, seed, steps_per_epoch, steps_per_loop, validation_steps, patience, report, jit)
+    plan = plan._replace(check_numerics=check_numerics).fitted(task.splits)
     with directory.held(logdir) as place, stop_requested() as stop, naming_the_last_good(place):
         state = initial_state(task, seed)
         take_block, all_finite = compiled(task, state, plan)  # refuses what does not fit before anything is erased
@@ -79,7 +81,8 @@ def train(
         if done := complete(place, plan):
             return done
         progress, next_save = restore(place, state, plan), 0.0
-        with closing(Console(task, place, plan, histograms=histograms)) as console:
+        box = blackbox.kept(place, state, config, len(task.splits.train.labels))
+        with box, closing(Console(task, place, plan, histograms=histograms)) as console:
             console.introduce(state, resumed=int(state.step) > 0)
             while not plan.ended(progress):
                 began = clock = time.perf_counter()
@@ -122,6 +125,7 @@ class Plan(NamedTuple):
     patience: int
     report: str
     jit: bool
+    check_numerics: bool = False
     steps: int = 0
 
     @property
@@ -163,6 +167,8 @@ def compiled(task, state, plan):
         task.splits.train, plan.steps_per_loop, plan.batch_size, draws=task.augment is not None
     )
     take_block = blocks.compiled(task, state, as_seed(plan.seed), example, jit=plan.jit)
+    if plan.check_numerics:
+        take_block = blocks.watched(task, state, as_seed(plan.seed))
     check = tf.function(lambda: training.all_finite(state), autograph=False).get_concrete_function()
     return take_block, lambda: bool(check())
 

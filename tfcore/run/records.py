@@ -6,6 +6,7 @@ import os
 
 from tfcore import files
 
+FORMAT = 1  # of config.json, result.json, of each start in environment.json and of each row of metrics.jsonl
 START_OVER = "put it back, or clean=True to start over"
 
 
@@ -15,15 +16,24 @@ def read_json(path, kinds=None, *, advice=START_OVER):
     Args:
       kinds: {name: type} of what it must have, where it is a dictionary; None takes any values.
     Raises:
-      ValueError: it is damaged; the message names the file and ends with `advice`.
+      ValueError: it is damaged, or of another format; the message names the file, and ends with `advice`.
     """
     try:
         values = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): {advice}") from None
+    for part in values if isinstance(values, list) else [values]:
+        check_format(path, part)
     if problem := problem_of(values, kinds) if kinds else "":
         raise ValueError(f"{path} is damaged ({problem}): {advice}")
     return values
+
+
+def check_format(path, values):
+    """Raises ValueError: what was read from `path` names another version of its format than FORMAT."""
+    found = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT  # the first files named none
+    if found != FORMAT:
+        raise ValueError(f"{path} has version {found} of its format, this tfcore reads {FORMAT}")
 
 
 def problem_of(values, kinds):
@@ -54,6 +64,7 @@ def rows(path):
         except (ValueError, RecursionError) as error:
             problem = str(error)
         if not problem:
+            check_format(path, values)
             found.append(values)
         elif number < len(lines):  # the last one has no end yet
             raise ValueError(f"{path}: line {number} is damaged ({problem}): {START_OVER}")
@@ -62,13 +73,13 @@ def rows(path):
 
 def set_rows(path, kept):
     """Writes metrics.jsonl anew."""
-    files.write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+    files.write_text(path, "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in kept))
 
 
 def append(path, row):
     """Adds a JSON row to a file of lines, durably."""
     with naming(path), open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json.dumps({"format": FORMAT, **row}) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

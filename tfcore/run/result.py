@@ -72,7 +72,7 @@ def test_and_export(place, task, plan, state, progress, config):
             **report.drawings(logits, splits.test, splits.class_names),
         })  # fmt: skip
     values = {
-        "format": directory.FORMAT,
+        "format": records.FORMAT,
         "epochs": progress.epoch,
         "ended": "epochs" if progress.epoch >= plan.epochs else "patience",
         "patience": plan.patience,

@@ -1,0 +1,76 @@
+"""The black box: what a run that was not finite leaves in `stopped/`, so that its last step can be taken again.
+
+stopped/ckpt-<step>.safetensors: the state before the step, as a checkpoint; stopped/batch.safetensors: what went in;
+stopped/stopped.json: which step, what was not finite, the run. It is written last: without it there is no black box.
+"""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tfcore import checkpoint, files, tree
+from tfcore.quiet import tf
+from tfcore.run import blocks, records
+
+FOLDER, FACTS, BATCH = "stopped", "stopped.json", "batch.safetensors"
+
+
+@contextlib.contextmanager
+def kept(place, state, config, examples):
+    """Writes the black box when the block raises NotFinite, and says so in the error.
+
+    Args:
+      config: what config.json holds.
+      examples: how many there are to train on, on which a learning rate may depend.
+    """
+    try:
+        yield
+    except blocks.NotFinite as error:
+        try:
+            write(place, state, error, config, examples)
+            error.args = (f"{error}; run.replay(task, {str(place)!r}) takes the step again, op by op",)
+        except OSError as failed:  # such as a full disk: what stopped the run is what must be told
+            error.args = (f"{error}; no black box could be written ({failed})",)
+        raise
+
+
+def write(place, state, error, config, examples):
+    """Writes `place`/stopped, durably. error: a `blocks.NotFinite`; `state`: the one before its step."""
+    folder = place / FOLDER
+    (folder / FACTS).unlink(missing_ok=True)
+    checkpoint.save(folder, state, keep=1)
+    checkpoint.write(folder / BATCH, {name: np.asarray(v) for name, v in error.batch._asdict().items()}, {})
+    facts = {
+        "format": records.FORMAT,
+        "step": int(state.step),
+        "seed": config["run"]["seed"],
+        "loss": str(error.loss),
+        "not_finite": error.paths,
+        "why": str(error),
+        "train_examples": examples,
+        "config": config,
+    }
+    files.write_text(folder / FACTS, json.dumps(facts, indent=2) + "\n")
+
+
+def read(run_dir):
+    """Returns the facts of stopped.json, the `Block` of the step and the path of the checkpoint before it.
+
+    Raises:
+      ValueError, OSError: there is no black box, or a damaged one.
+    """
+    folder = Path(run_dir) / FOLDER
+    if not (folder / FACTS).exists():
+        raise FileNotFoundError(f"run={run_dir}: no {FOLDER}/{FACTS} there: no run has stopped on what is not finite")
+    facts = records.read_json(folder / FACTS, advice="run the training again")
+    try:
+        path = folder / f"ckpt-{facts['step']:09d}.safetensors"
+        facts["config"]["config"], facts["config"]["run"]["seed"], facts["train_examples"], facts["not_finite"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{folder / FACTS} is damaged (no {error}): run the training again") from None
+    tensors, _ = checkpoint.read(folder / BATCH)
+    if set(tensors) != set(blocks.Block._fields):
+        raise ValueError(f"{folder / BATCH} holds {', '.join(tensors)}, not {', '.join(blocks.Block._fields)}")
+    return facts, blocks.Block(**tree.map(tf.constant, tensors)), path
