@@ -134,10 +134,15 @@ def test_a_lost_config_is_not_a_new_run(copied, tmp_path, kept):
     assert train(other, report="best", clean=True).epochs == 2
 
 
-def test_best_weights_that_are_gone_are_noticed_before_training(copied, monkeypatch):
-    (copied / "checkpoints" / checkpoint.BEST).unlink()
+@pytest.mark.parametrize("damage", ["gone", "cut", "of another run"])
+def test_best_weights_that_are_lost_are_noticed_before_training(copied, tmp_path, monkeypatch, damage):
+    path = copied / "checkpoints" / checkpoint.BEST
+    tensors, meta = checkpoint.read(path)
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-9])
+    if damage == "of another run":
+        checkpoint.write(path, tree.flatten(tensors), {**meta, "run": "another"})
     monkeypatch.setattr(board.Board, "scalars", lambda *_: pytest.fail("trained"))
-    with pytest.raises(ValueError, match=r"best\.safetensors, the weights of epoch \d, is gone: put it back"):
+    with pytest.raises(ValueError, match=r"best\.safetensors.*(put it back|remove it), or clean=True"):
         train(copied, report="best", epochs=3)
 
 
