@@ -83,6 +83,21 @@ def test_a_block_that_may_end_at_once_does():
     assert stop == [signal.SIGINT] and not stop.raising
 
 
+def test_where_an_event_loop_is_told_of_signals_it_still_is_and_the_second_one_raises():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer)
+    try:
+        with pytest.raises(signals.Asked), signals.stop_requested() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop == [signal.SIGINT]
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("it went on")
+        assert os.read(reader, 9) == bytes([signal.SIGINT] * 2)
+    finally:
+        assert signal.set_wakeup_fd(before) == writer
+
+
 def test_a_signal_to_a_forked_child_is_not_one_of_its_parent():
     process = child("""
         from tfcore import signals

@@ -7,10 +7,11 @@ import sys
 import threading
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
+_watched = set()  # the pipes of this process, of `second_ends`
 
 
 class Asked(KeyboardInterrupt):
-    """A signal came inside `Requests.at_once`."""
+    """A signal came inside `Requests.at_once`, or a second one where nothing watches for it."""
 
 
 class Requests(list):
@@ -21,7 +22,8 @@ class Requests(list):
     def note(self, signum, frame):
         """Is the handler: it only takes the number down, so that two signals in one call are no trouble."""
         self.append(signum)
-        if self.raising:
+        impatient = len(self) > 1 and not _watched  # as in Jupyter, where no thread of ours ends the process
+        if self.raising or impatient:
             self.raising = False
             raise Asked
 
@@ -51,9 +53,6 @@ def stop_requested():
     finally:
         for number, handler in previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-_watched = set()  # the pipes of this process
 
 
 def _let_go_in_child():

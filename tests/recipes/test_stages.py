@@ -134,6 +134,16 @@ def test_the_same_call_again_changes_nothing_and_another_trunk_is_refused(tmp_pa
         stages.train(RECIPE, tmp_path, other, splits, copies=copies)
 
 
+@pytest.mark.parametrize("copies", [0, 1])
+def test_a_complete_transfer_without_the_export_of_its_head_writes_it_again(tmp_path, trunk, splits, copies):
+    result = stages.train(RECIPE, tmp_path, trunk, splits, copies=copies)
+    path = tmp_path / "head" / "export" / "weights.safetensors"
+    before = path.read_bytes()
+    path.unlink()
+    assert stages.train(RECIPE, tmp_path, trunk, splits, copies=copies).test == result.test
+    assert path.read_bytes() == before
+
+
 def test_a_later_call_without_fine_tuning_does_not_replace_the_fine_tuned_export(tmp_path, trunk, splits):
     fine = dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, learns_from="conv2"), epochs=1)
     stages.train(RECIPE, tmp_path, trunk, splits, fine_tune=fine)

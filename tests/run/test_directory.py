@@ -3,17 +3,19 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
 
-from tfcore import checkpoint, files, losses, optimizers, run
+from tfcore import checkpoint, files, losses, optimizers, run, tree
 from tfcore.data import Arrays, Splits
 from tfcore.quiet import tf
-from tfcore.run import board, directory, environment, records, result
+from tfcore.run import board, directory, environment, loop, records, report, result
 
 ARGUMENTS = {"epochs": 2, "batch_size": 8}
 
@@ -132,10 +134,15 @@ def test_a_lost_config_is_not_a_new_run(copied, tmp_path, kept):
     assert train(other, report="best", clean=True).epochs == 2
 
 
-def test_best_weights_that_are_gone_are_noticed_before_training(copied, monkeypatch):
-    (copied / "checkpoints" / checkpoint.BEST).unlink()
+@pytest.mark.parametrize("damage", ["gone", "cut", "of another run"])
+def test_best_weights_that_are_lost_are_noticed_before_training(copied, tmp_path, monkeypatch, damage):
+    path = copied / "checkpoints" / checkpoint.BEST
+    tensors, meta = checkpoint.read(path)
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:-9])
+    if damage == "of another run":
+        checkpoint.write(path, tree.flatten(tensors), {**meta, "run": "another"})
     monkeypatch.setattr(board.Board, "scalars", lambda *_: pytest.fail("trained"))
-    with pytest.raises(ValueError, match=r"best\.safetensors, the weights of epoch \d, is gone: put it back"):
+    with pytest.raises(ValueError, match=r"best\.safetensors.*(put it back|remove it), or clean=True"):
         train(copied, report="best", epochs=3)
 
 
@@ -325,3 +332,32 @@ def test_variables_that_an_earlier_version_did_not_note_are_no_change(tmp_path, 
     path.write_text(json.dumps([start]))
     environment.note_start(path)
     assert capsys.readouterr().err == ""
+
+
+# Signals where no steps are taken
+
+
+@pytest.mark.parametrize("when", ["validation of epoch 2", "test"])
+def test_a_signal_in_a_validation_or_the_test_ends_it_at_once(tmp_path, monkeypatch, when):
+    train(tmp_path / "whole", report="best")
+
+    def measure(task, logits, part, name, *, real=report.measure):
+        if name == when:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+            pytest.fail("it went on")
+        return real(task, logits, part, name)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(run.Stopped, match="SIGTERM") as stopped,
+    ):
+        patch.setattr(loop, "measure", measure)
+        patch.setattr(report, "measure", measure)
+        train(tmp_path / "cut", report="best")
+    assert stopped.value.signum == signal.SIGTERM and "ckpt-000000008" in str(stopped.value)
+    train(tmp_path / "cut", report="best")
+    whole, cut = (checkpoint.read(directory.newest(tmp_path / name))[0] for name in ("whole", "cut"))
+    assert all(np.array_equal(a, b) for a, b in zip(tree.leaves(whole), tree.leaves(cut)))
+    whole, cut = (records.rows(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+    assert [row["validation"] for row in whole] == [row["validation"] for row in cut]

@@ -285,6 +285,12 @@ def test_the_test_averages_the_views_that_the_recipe_names(tmp_path):
     assert not np.allclose(averaged, alone(weights, stats, test.images), atol=1e-3)
 
 
+def test_views_that_are_shifted_out_of_the_picture_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="view_shift=8 must be below the side of a picture, 8"):
+        train(dataclasses.replace(CNN, view_shift=8), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("jit", [True, False])
 def test_a_last_step_that_overflows_the_weights_is_no_result(tmp_path, jit):
     """Loss and gradients of the only step are finite; so are the weights; only the validation shows what it did."""

@@ -72,7 +72,7 @@ def fit_to_data(recipe, splits):
     """Returns the recipe with its network's input and output made to fit the data.
 
     Raises:
-      ValueError: a sigmoid loss meets more than two classes.
+      ValueError: a sigmoid loss meets more than two classes, or the views are shifted out of the picture.
     """
     count = len(splits.class_names)
     if recipe.loss.startswith("sigmoid") and count != 2:
@@ -81,6 +81,8 @@ def fit_to_data(recipe, splits):
         )
     classes = 1 if recipe.loss.startswith("sigmoid") else count
     shape = tuple(int(side) for side in splits.train.images.shape[1:])
+    if recipe.view_shift >= min(shape[:2]):
+        raise ValueError(f"view_shift={recipe.view_shift} must be below the side of a picture, {min(shape[:2])}")
     return dataclasses.replace(
         recipe,
         dataset=splits.name,

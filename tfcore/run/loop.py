@@ -66,7 +66,7 @@ def train(
     Returns: a Result.
     Raises:
       ValueError: the task does not fit its data, or not what `logdir` holds; nothing has been erased or written.
-      OSError: `logdir` cannot be written or is in use.
+      OSError: `logdir` cannot be written, is in use, or was removed while the run went on.
       FloatingPointError: a step was not finite; the state before it is the last that was written, if any.
       Stopped: Ctrl-C or SIGTERM, after a checkpoint.
     """
@@ -204,11 +204,10 @@ def refuse_gaps(place, known, progress, plan):
     if plan.report == "best" and progress.best:
         path = place / "checkpoints" / checkpoint.BEST
         try:
-            directory.owned(path, checkpoint.read(path)[1], place)
-        except FileNotFoundError:
-            raise ValueError(
-                f"{path}, the weights of epoch {progress.best['epoch']}, is gone: {records.START_OVER}"
-            ) from None
+            meta = checkpoint.read(path)[1]
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{error}; the run reports these weights in the end: {records.START_OVER}") from None
+        directory.owned(path, meta, place)
 
 
 def epoch_blocks(task, plan, progress):

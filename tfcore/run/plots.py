@@ -1,63 +1,22 @@
 """Pictures of a run, drawn with Matplotlib: as PNG files, and as arrays for TensorBoard."""
 
-import contextlib
 import math
-import os
 import textwrap
-import warnings
-from pathlib import Path
 
 import numpy as np
 
 from tfcore import binary
-from tfcore.files import durable
+from tfcore.run.figures import figure, save, to_pixels
 from tfcore.run.showing import readable
+
+__all__ = [
+    "confusion_matrix", "contact_sheet", "curves", "figure", "most_wrong", "overview", "save", "survey", "to_pixels",
+]  # fmt: skip
 
 COLORS = ("tab:blue", "tab:orange")  # of class 0 and class 1
 POINTS = 2000  # of a scatter
 PICTURES, COLUMNS = 24, 8  # of `most_wrong`
 LONGEST = 30  # letters of a class name
-
-
-def save(directory, drawings):
-    """Writes each of {name: Matplotlib figure} as `directory`/name.png."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, drawing in drawings.items():
-        with durable(directory / f"{name}.png") as file, _as_written(drawing):
-            drawing.savefig(file, format="png")
-
-
-def figure(width, height, **options):
-    """Returns a figure and its axes, without a window and without touching Matplotlib's global state."""
-    with _any_backend():
-        from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(width, height), layout="constrained", dpi=100)
-    return drawing, drawing.subplots(**options)
-
-
-@contextlib.contextmanager
-def _any_backend():
-    """Hides MPLBACKEND, which may name a backend that is not installed: no window is ever opened here."""
-    named = os.environ.pop("MPLBACKEND", None)
-    try:
-        yield
-    finally:
-        if named is not None:
-            os.environ["MPLBACKEND"] = named
-
-
-@contextlib.contextmanager
-def _as_written(drawing):
-    """Makes all texts of a figure what they say, not formulas; what the font lacks is a box, and no line on stderr."""
-    from matplotlib.text import Text
-
-    for text in drawing.findobj(Text):
-        text.set_parse_math(False)
-    # Not in catch_warnings, which is of the whole process: this runs beside the training.
-    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
-    yield
 
 
 def _names(class_names):
@@ -157,17 +116,6 @@ def most_wrong(images, probabilities, labels, class_names):
         title = f"{class_names[int(label)]}, p({class_names[1]}) {float(p):.2f}"
         ax.set_title(textwrap.fill(title, 24), fontsize=9)
     return drawing
-
-
-def to_pixels(drawing):
-    """Renders a figure. -> [H, W, 3] uint8, of its size in inches times its dpi."""
-    with _any_backend():
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(drawing)
-    with _as_written(drawing):
-        canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 def contact_sheet(images, gap=2):
