@@ -39,7 +39,7 @@ def held(logdir):
     except OSError as error:
         raise OSError(f"logdir={logdir} cannot be written: {error.strerror}") from None
     with files.locked(logdir):
-        for directory in (logdir, logdir / "export", logdir / "plots", logdir / "checkpoints"):
+        for directory in (logdir, logdir / "export", logdir / "plots", logdir / "checkpoints", logdir / "stopped"):
             files.remove_leftovers(directory)
         yield logdir
 
@@ -223,6 +223,7 @@ def load_run(run_dir):
     exported = run_dir / "export" / "weights.safetensors"
     if exported.exists():
         weights, stats, config = checkpoint.import_weights(exported)
+        check_format(exported, config)
         return config, weights, stats
     path = checkpoint.latest(run_dir / "checkpoints")
     if path is None or not (run_dir / "config.json").exists():
