@@ -65,7 +65,7 @@ BROKEN = {
     "no recipe": ({"config": {}}, ["'model'"]),
     "numbers for names": (
         {"class_names": list(range(10))},
-        ["is not a run of a recipe ('class_names' is missing or wrong)"],
+        ["a recipe ('class_names' is missing or wrong)"],
     ),
     "no facts": ({"class_names": None}, ["is not a run of a recipe"]),
 }
