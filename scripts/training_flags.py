@@ -170,6 +170,8 @@ def options_of(values):
 def train(values, recipe, base, note=""):
     """Trains `recipe`, in --logdir or where its differences from the named recipe `base` put it."""
     logdir = logdir_of(values, recipe, base)
+    if values.data_dir:  # config.json and the export hold the note: where files lie on this machine is not part of it
+        note = note.replace(f"in {values.data_dir}", "in --data_dir")
     with replay_as_command():
         return recipes.train(recipe, logdir, data_dir=values.data_dir, note=note, **options_of(values))
 

@@ -2,6 +2,7 @@
 
 import flags
 
+import dataclasses
 import functools
 
 import evaluate
@@ -17,8 +18,8 @@ from PIL import Image
 from tfcore import checkpoint, recipes, run, tree
 from tfcore.data import Arrays, Splits, load
 from tfcore.models import cnn, mlp, transfer as network
-from tfcore.recipes import Recipe, assemble, trunks
-from tfcore.run import blackbox
+from tfcore.recipes import Recipe, assemble, stages, trunks
+from tfcore.run import blackbox, report
 from tfcore.run.directory import describe
 
 CONFIG = cnn.Config((28, 28, 1), ((2,),), hidden=(3,), classes=10, batch_norm=True)
@@ -63,6 +64,10 @@ BROKEN = {
     ),
     "names": ({"class_names": ["a", "b"]}, ["10 logits for the 2 classes a, b"]),
     "no recipe": ({"config": {}}, ["'model'"]),
+    "numbers for names": (
+        {"class_names": list(range(10))},
+        ["a recipe ('class_names' is missing or wrong)"],
+    ),
     "no facts": ({"class_names": None}, ["is not a run of a recipe"]),
 }
 
@@ -166,3 +171,43 @@ def test_check_numerics_is_a_flag_and_another_run():
     assert training_flags.options_of(values) == {"clean": False, "histograms": False, "check_numerics": True}
     logdir = training_flags.logdir_of(values, RECIPE, RECIPE)
     assert logdir.name == "digits-check_numericsTrue-seed0"
+
+
+# Transfer in stages
+
+
+@pytest.fixture(scope="module")
+def moved():
+    """A recipe of a trunk and a head, the trunk, and its data."""
+    trunk = cnn.Config((8, 8, 1), ((2,),), batch_norm=True, top=False)
+    config = network.fit(network.Config(trunk, mlp.Config(hidden=(3,))), image_shape=(8, 8, 1), classes=2)
+    part = Arrays(np.arange(512, dtype=np.uint8).reshape(8, 8, 8, 1), np.arange(8, dtype=np.int32) % 2)
+    recipe = Recipe("moved", "made", config, batch_size=4, epochs=1, validation=1, steps_per_loop=2)
+    return (
+        recipe,
+        trunks.Trunk(*cnn.init(0, trunk), (1 / 255, 0.0), "made"),
+        Splits(part, part, part, ("a", "b"), "made"),
+    )
+
+
+@pytest.mark.parametrize("copies", [0, 1], ids=["pictures", "features"])
+def test_a_stage_that_stops_is_replayed_without_the_trunk_s_data(copies, moved, tmp_path, capsys):
+    recipe, trunk, splits = moved
+    with pytest.raises(FloatingPointError, match=rf"run\.replay\(task, '{tmp_path}/head'\)"):
+        stages.train(dataclasses.replace(recipe, learning_rate=1e38), tmp_path, trunk, splits, copies=copies)
+    assert recipes.replay(tmp_path / "head") is not None
+    assert "the first operation whose output is not finite" in capsys.readouterr().out
+
+
+def test_the_export_of_trunk_and_head_is_compared_as_a_whole(moved, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "drawings", lambda *_: {})  # they take longer than the rest
+    recipe, trunk, splits = moved
+    stages.train(recipe, tmp_path, trunk, splits)
+    assert recipes.load_run(tmp_path)[0].model == recipe.model
+    assert recipes.load_run(tmp_path / "head")[0].model == recipe.model.head
+    path = tmp_path / "export" / "weights.safetensors"
+    weights, stats, facts = checkpoint.import_weights(path)
+    del weights["head"]["logits"]["b"], stats["trunk"]["conv1"]["mean"]
+    checkpoint.export_weights(path, weights, stats, metadata=facts)
+    with pytest.raises(ValueError, match=r"head/logits/b: missing in the file; trunk/conv1/mean: missing in the file$"):
+        recipes.load_run(tmp_path)

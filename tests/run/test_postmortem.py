@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfcore import checkpoint, layers, losses, optimizers, run, training, tree
 from tfcore.data import Arrays, Splits
 from tfcore.init import as_seed
-from tfcore.run import blackbox, blocks, numerics
+from tfcore.run import blackbox, blocks, directory, numerics
 
 BAD = 255  # the first pixel of the batch that is not finite
 KINDS = ("forward", "gradient", "update", "stats", "data")
@@ -163,20 +163,34 @@ def test_another_task_a_damaged_box_and_none_are_refused_in_a_sentence(tmp_path)
     stop(task, place)
     with pytest.raises(ValueError, match=r"stopped with another task: rate was 0\.1, now 0\.2"):
         run.replay(made("forward", rate=0.2), place)
-    facts = (place / "stopped" / "stopped.json").read_text()
-    for text, words in (
-        ("{", "damaged"),
-        ("{}", "damaged"),
-        ("[]", "damaged"),
-        ('{"format": 9}', "version 9 of its format, this tfcore reads 1"),
-    ):
-        (place / "stopped" / "stopped.json").write_text(text)
-        with pytest.raises(ValueError, match=words):
+    facts = json.loads((place / "stopped" / "stopped.json").read_text())
+    broken = [({}, "damaged"), ([], "damaged"), ({"format": 9}, "version 9 of its format, this tfcore reads 1")]
+    broken += [({**facts, name: None}, f"damaged, its {name} cannot be") for name in ("seed", "why", "config", "step")]
+    broken += [({**facts, "config": {"config": {}}}, "its run cannot be")]
+    for values, words in [("{", "damaged"), *((json.dumps(values), words) for values, words in broken)]:
+        (place / "stopped" / "stopped.json").write_text(values)
+        with pytest.raises(ValueError, match=rf"stopped\.json .*{words}"):
             run.replay(task, place)
-    (place / "stopped" / "stopped.json").write_text(facts)
+    (place / "stopped" / "stopped.json").write_text(json.dumps(facts))
+    labels, wide = np.zeros([1, 1], np.int32), np.zeros([2, 1], np.float32)
+    two = dict.fromkeys(blocks.Block._fields, wide)
+    for batch in ({}, {"images": labels}, {"images": labels, "labels": labels, "draws": wide}, two):
+        checkpoint.write(place / "stopped" / "batch.safetensors", batch, {})
+        with pytest.raises(ValueError, match=r"batch\.safetensors does not hold the images"):
+            run.replay(task, place)
     (place / "stopped" / "batch.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match=r"batch\.safetensors"):
         run.replay(task, place)
+
+
+def test_a_step_that_is_finite_when_taken_eagerly_is_told_so(tmp_path, monkeypatch, capsys):
+    stop(made("forward"), tmp_path)
+    facts = tmp_path / "stopped" / "stopped.json"
+    facts.write_text(facts.read_text().replace('"jit": false', '"jit": true'))
+    monkeypatch.setattr(numerics, "step", lambda *args: {})
+    assert run.replay(made("forward"), tmp_path) is None
+    out = capsys.readouterr().out
+    assert "the output of every operation is finite\nthe run was compiled with XLA, which draws other" in out
 
 
 def test_a_disk_without_room_for_the_black_box_does_not_hide_why_the_run_stopped(tmp_path, monkeypatch):
@@ -190,7 +204,10 @@ def test_a_disk_without_room_for_the_black_box_does_not_hide_why_the_run_stopped
 
 def test_clean_forgets_the_black_box(tmp_path):
     stop(made("forward"), tmp_path)
-    run.train(made("none"), tmp_path, epochs=1, batch_size=4, clean=True)
+    with pytest.raises(FloatingPointError):
+        run.train(made("forward"), tmp_path, epochs=1, batch_size=4, clean=True, check_numerics=True)
+    assert "Log in the forward pass" in blackbox.read(tmp_path)[0]["why"]
+    directory.forget(tmp_path)
     assert not (tmp_path / "stopped").exists()
 
 

@@ -161,11 +161,11 @@ def load_run(run_dir):
     config, weights, stats = run.load_run(run_dir)
     try:
         recipe, names = recipe_of(config), config["class_names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise KeyError("class_names")
         classes = 1 if recipe.loss.startswith("sigmoid") and len(names) == 2 else len(names)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"run={run_dir} is not a run of a recipe: {error} is missing in what it says of itself"
-        ) from None
+        raise ValueError(f"run={run_dir} is not a run of a recipe ({error} is missing or wrong)") from None
     problems = unfit(recipe.model, weights, stats)
     if classes != recipe.model.classes:
         problems.append(f"{recipe.model.classes} logits for the {len(names)} classes {', '.join(names)}")

@@ -14,6 +14,7 @@ from tfcore import checkpoint, files, tree
 from tfcore.quiet import tf
 from tfcore.run import blocks, records
 
+KINDS = {"step": int, "seed": int, "why": str, "not_finite": list, "train_examples": int, "config": dict}
 FOLDER, FACTS, BATCH = "stopped", "stopped.json", "batch.safetensors"
 
 
@@ -64,13 +65,14 @@ def read(run_dir):
     folder = Path(run_dir) / FOLDER
     if not (folder / FACTS).exists():
         raise FileNotFoundError(f"run={run_dir}: no {FOLDER}/{FACTS} there: no run has stopped on what is not finite")
-    facts = records.read_json(folder / FACTS, advice="run the training again")
-    try:
-        path = folder / f"ckpt-{facts['step']:09d}.safetensors"
-        facts["config"]["config"], facts["config"]["run"]["seed"], facts["train_examples"], facts["not_finite"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / FACTS} is damaged (no {error}): run the training again") from None
+    facts = records.read_json(folder / FACTS, KINDS, advice="run the training again")
+    bad = [name for name in ("config", "run") if not isinstance(facts["config"].get(name), dict)]
+    if bad:
+        raise ValueError(f"{folder / FACTS} is damaged, its {', '.join(bad)} cannot be: run the training again")
     tensors, _ = checkpoint.read(folder / BATCH)
-    if set(tensors) != set(blocks.Block._fields):
-        raise ValueError(f"{folder / BATCH} holds {', '.join(tensors)}, not {', '.join(blocks.Block._fields)}")
-    return facts, blocks.Block(**tree.map(tf.constant, tensors)), path
+    shapes = {name: getattr(leaf, "shape", ()) for name, leaf in tensors.items()}
+    counts = {(len(shape) > 1, *shape[:2]) for shape in shapes.values()}  # all begin with [1, B]
+    if set(shapes) != set(blocks.Block._fields) or len(counts) > 1 or not min(counts)[:2] == (True, 1):
+        raise ValueError(f"{folder / BATCH} does not hold the images, labels and draws of one batch: {shapes}")
+    batch = blocks.Block(**tree.map(tf.constant, tensors))
+    return facts, batch, folder / f"ckpt-{facts['step']:09d}.safetensors"

@@ -64,7 +64,7 @@ def held(logdir):
         with records.naming(logdir / ".lock"):
             stack.enter_context(files.locked(logdir))
             lock = stack.enter_context(open(logdir / ".lock"))
-        for directory in (logdir, *(logdir / name for name in WRITTEN)):
+        for directory in (logdir, *(logdir / name for name in (*WRITTEN, "stopped"))):
             files.remove_leftovers(directory)
         place = Place(logdir, lock.fileno())
         place.check()
@@ -226,6 +226,7 @@ def load_run(run_dir):
         weights, stats, config = checkpoint.import_weights(exported)
         if problem := records.problem_of(config, CONFIG):
             raise ValueError(f"{exported} was not written by a run ({problem})")
+        records.check_format(exported, config)
         return config, weights, stats
     path = checkpoint.latest(run_dir / "checkpoints")
     if path is None or not (run_dir / "config.json").exists():
