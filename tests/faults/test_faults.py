@@ -23,7 +23,9 @@ def tables(request):
     return sections, done
 
 
-@pytest.mark.parametrize("family", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in FAMILIES])
+@pytest.mark.parametrize(
+    "family", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in FAMILIES if n != "tests"]
+)
 def test_nothing_is_lost(family, tables):
     sections, done = tables
     assert family in sections, done.stderr[-2000:]
