@@ -20,7 +20,7 @@ def _runs(root, *, quick):
 
 
 def _cleaning(root, *, quick):
-    return cleaning.cleaning(root, 19, ["a perceptron"]) if quick else cleaning.cleaning(root)
+    return cleaning.cleaning(root, 15, ["a perceptron"]) if quick else cleaning.cleaning(root)
 
 
 def _memory(root, *, quick):
