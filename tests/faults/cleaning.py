@@ -47,7 +47,7 @@ def _changes(event, args, place):
 
 
 def cleaning(root, every=1, which=tuple(WORKS)):
-    """Dies at each `every`-th change while things are erased, then at each fifth of those, until the run is complete."""
+    """Dies at each `every`-th change while things are erased, then at a fifth of those, until the run is complete."""
     return (_cleaning(root / str(number), name, every) for number, name in enumerate(which))
 
 

@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from families import FAMILIES
 
 FAULTS = Path(__file__).parent
 SLOW = ("memory",)
-sys.path.insert(0, str(FAULTS))
-
-from families import FAMILIES  # noqa: E402
 
 
 @pytest.fixture(scope="module")
