@@ -153,9 +153,9 @@ def kill_until_complete(row, kills, root, work, *, check, after_kill=lambda plac
         place, done, number = root / str(number), 0, number + 1
         try:
             while left and (not done or generator.random() < 0.4):
-                instant = left.pop()
-                if not child(lambda: work(place), kill_after=instant).killed:  # noqa: B023
-                    left.insert(0, instant * 0.9)  # it was faster
+                began = time.monotonic()
+                if not child(lambda: work(place), kill_after=left.pop()).killed:  # noqa: B023
+                    left.insert(0, generator.random() * (time.monotonic() - began))  # it was faster than the first
                     break
                 done += 1
                 row.notes[after_kill(place)] += 1

@@ -11,6 +11,7 @@ from campaign import Row, child, finished, require
 from works import differences, moved, outcome, perceptron
 
 CHANGES = ("os.remove", "os.rmdir", "os.rename", "os.mkdir", "os.link", "os.truncate")
+ERASING = 60  # changes within which all is erased
 WORKS = {
     "a perceptron": (
         lambda place, **options: perceptron(place, changes={"jit": False, "epochs": 2}, **options),
@@ -46,7 +47,7 @@ def _changes(event, args, place):
 
 
 def cleaning(root, every=1, which=tuple(WORKS)):
-    """Dies at each `every`-th change, until the run is complete."""
+    """Dies at each `every`-th change while things are erased, then at a fifth of those, until the run is complete."""
     return (_cleaning(root / str(number), name, every) for number, name in enumerate(which))
 
 
@@ -72,13 +73,13 @@ def _cleaning(root, name, every):
                 require(not (wrong := differences(outcome(place), wanted["after"])), f"unbroken, but {wrong}")
                 return row
             _tells_no_lie(place, wanted)
-            called = ("after", "before")[number // every % 2]
+            called = ("after", "before")[row.tries % 2]
             _called_again(place, {"before": before, "after": after}[called], wanted[called])
             _tells_no_lie(place, wanted)
-            if number // every % 5 == 0:
+            if row.tries % 5 == 0:
                 finished(lambda: after(place, clean=True))
                 require(not (wrong := differences(outcome(place), wanted["after"])), f"cleaned, but {wrong}")
-        number += every
+        number += every if number < ERASING else 5 * every
 
 
 def _tells_no_lie(place, wanted):

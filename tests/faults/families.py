@@ -7,6 +7,7 @@ import damage
 import disks
 import memory
 import runs
+import tested
 
 
 def _tries(function, many, few):
@@ -19,11 +20,15 @@ def _runs(root, *, quick):
 
 
 def _cleaning(root, *, quick):
-    return cleaning.cleaning(root, 19, ["a perceptron"]) if quick else cleaning.cleaning(root)
+    return cleaning.cleaning(root, 15, ["a perceptron"]) if quick else cleaning.cleaning(root)
 
 
 def _memory(root, *, quick):
     return memory.memory(root, 8, 2) if quick else memory.memory(root)
+
+
+def _tests(root, *, quick):
+    return [] if quick else tested.tests(root)
 
 
 FAMILIES = {
@@ -39,4 +44,5 @@ FAMILIES = {
     "disks": _tries(disks.full, 40, 1),
     "clocks": _tries(clocks.clocks, 10, 1),
     "memory": _memory,
+    "tests": _tests,
 }
