@@ -240,6 +240,9 @@ def campaign(tries=1000, seed=0, names=tuple(READERS)):
     return made, made - len(lost), lost
 
 
+OF_RUNS = ("config", "metrics", "result")
+
+
 def has_records():
     """Whether this version reads the small files of a run in a module of their own."""
     return importlib.util.find_spec("tfcore.run.records") is not None
