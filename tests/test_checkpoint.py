@@ -230,6 +230,32 @@ def test_a_file_without_weights_is_refused(names, tmp_path):
         checkpoint.import_weights(path)
 
 
+def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path):
+    """A header that is honest about 4 TB of nothing; the file takes no space on the disk."""
+    header = json.dumps({"weights/w": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2**42)
+    with pytest.raises(ValueError, match=r"weights\.safetensors has 4,398,0.* bytes, the machine has a memory of"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_a_file_of_another_program_is_named_so(metadata, tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(to_bytes({"weights/a": np.zeros(2)}, metadata=metadata))
+    with pytest.raises(ValueError, match=r"not a whole safetensors file \(it was not written by tfcore"):
+        checkpoint.read(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("depth", [50, 400, 700, 900, 990, 5_000, 100_000])
+def test_deep_metadata_is_one_sentence(depth, tmp_path):
+    meta = '{"a":' * depth + "1" + "}" * depth
+    header = f'{{"names": ["weights/a"], "digest": "", "meta": {meta}}}'
+    with pytest.raises(ValueError, match=r"weights\.safetensors is ") as error:
+        checkpoint.read(crafted(tmp_path / "weights.safetensors", ["weights/a"], header=header))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
 def test_meta_is_a_dictionary(tmp_path):
     with pytest.raises(ValueError, match="its meta is not a dictionary"):
         checkpoint.read(crafted(tmp_path / "weights.safetensors", ["weights/a"], meta=[1]))

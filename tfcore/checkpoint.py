@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +129,19 @@ def read(path):
     """Returns the tree of arrays and the JSON values of a file of `write`.
 
     Raises:
-      ValueError: it is not such a file, or not as it was written.
+      ValueError: it is not such a file, not as it was written, or larger than the memory of the machine.
       OSError: it cannot be read.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
+    size, memory = Path(path).stat().st_size, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory:
+        raise ValueError(f"{path} has {size:,} bytes, the machine has a memory of {memory:,}")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["tfcore"])
+            if "tfcore" not in (file.metadata() or {}):
+                raise ValueError("it was not written by tfcore, whose entry in its metadata is missing")
+            header = json.loads(file.metadata()["tfcore"])
             if header.get("format", 1) != FORMAT:
                 raise OtherFormat(f"{path} has version {header['format']} of its format, this tfcore reads {FORMAT}")
             stored = list(file.keys())  # safetensors sorts them; ours keep the order in which they were given

@@ -241,6 +241,14 @@ def test_damage_gives_a_picture_or_a_reason_never_another_error():
                 assert "\n" not in str(error)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_pillow_warns_of_is_not_shown():
+    with pytest.warns(Image.DecompressionBombWarning):
+        Image.open(io.BytesIO(huge_png()))
+    with pytest.raises(ValueError, match="12000 x 12000 are more than"):
+        pictures.decode(huge_png(), (10, 10))
+
+
 def test_huge_claims_cost_no_memory():
     """Under 600 MB of address space beyond the interpreter's, 12000 x 12000 (432 MB) is refused from its header."""
     program = f"""

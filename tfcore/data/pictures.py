@@ -7,6 +7,7 @@ import contextlib
 import io
 import re
 import threading
+import warnings
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
@@ -63,7 +64,9 @@ def decode(data, image_size, *, resize="stretch", channels=3):
       ValueError: with a short reason: empty, not a picture, cut, damaged, more than MAX_PIXELS by its header, or one
         that would take more than 10 s or 512 MB.
     """
-    _, image = examine(data, image_size, resize, channels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, about what it makes do with
+        _, image = examine(data, image_size, resize, channels)
     if isinstance(image, str):
         raise ValueError(image)
     return image
