@@ -83,7 +83,7 @@ def _check_writable(directory, argument=""):
 
 
 def describe(task, plan, note=""):
-    """Returns what makes a run this run, as JSON values: config.json, which its export holds too."""
+    """Returns what makes a run this run, as JSON values: config.json, but for its id, and what its export holds."""
     splits = task.splits
     return {
         "format": FORMAT,
