@@ -10,6 +10,7 @@ from pathlib import Path
 
 import evaluate
 import predict
+import replay
 import reproduce
 import show_convolutions
 import show_transfer
@@ -23,7 +24,7 @@ from tfcore import files
 PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = (train_mlp, train_cnn, train_transfer)
-OTHERS = (evaluate, predict, reproduce, show_convolutions, show_transfer)
+OTHERS = (evaluate, predict, replay, reproduce, show_convolutions, show_transfer)
 
 
 def main(_, arguments):

@@ -135,7 +135,8 @@ def test_the_result_holds_the_measures_of_the_test_part_by_hand(done, folder):
     recipe, weights, stats, facts = recipes.load_run(directory)
     splits = load("folder", folder, image_size=(8, 8), validation=4, max_bad_fraction=0.2)
     assert facts["class_names"] == ["dark", "light"] and facts["pictures"]["content"] == splits.source.content
-    assert json.loads((directory / "config.json").read_text()) == {k: v for k, v in facts.items() if k != "epoch"}
+    config = json.loads((directory / "config.json").read_text())
+    assert config.pop("id") and config == {k: v for k, v in facts.items() if k != "epoch"}
     logits = recipes.predictor(recipe)(weights, stats, splits.test.images)[:, 0].astype(np.float64)
     p, labels = 1 / (1 + np.exp(-logits)), splits.test.labels
     test = result.test

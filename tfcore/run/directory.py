@@ -82,10 +82,10 @@ def _check_writable(directory, argument=""):
 
 
 def describe(task, plan, note=""):
-    """Returns what makes a run this run, as JSON values: config.json, which its export holds too."""
+    """Returns what makes a run this run, as JSON values: config.json, but for its id, and what its export holds."""
     splits, settings = task.splits, plan._asdict()
     if not plan.check_numerics:
-        del settings["check_numerics"]  # as in every run before there was such a setting
+        del settings["check_numerics"]  # it is named only where it makes another run
     return {
         "format": records.FORMAT,
         "name": task.name,
