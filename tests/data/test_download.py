@@ -54,11 +54,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.server.over.wait(seconds)
 
 
-@pytest.fixture
-def serve(monkeypatch):
-    """Returns serve(answer) -> Server."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+@contextlib.contextmanager
+def serving():
+    """Yields serve(answer) -> Server; the servers end with the block."""
     servers = []
 
     def start(answer):
@@ -72,6 +70,14 @@ def serve(monkeypatch):
         server.over.set()
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as start:
+        yield start
 
 
 def fetch(server, path, **options):
@@ -248,38 +254,44 @@ def test_a_range_that_the_server_refuses_begins_again(tmp_path, serve):
     assert path.read_bytes() == BODY and server.ranges == ["bytes=1000-", None]
 
 
-@pytest.mark.parametrize(
-    ("answer", "message", "requests"),
-    [
-        (body(BODY[::-1]), "its sha256 is [0-9a-f]{16}…, not the published", 3),
-        (body(BODY[:1000]), "cut after 1000 of 300000 bytes", 3),
-        (body(BODY[:1000], Content_Length=len(BODY)), "Connection broken: IncompleteRead", 3),
-        (body(b""), "cut after 0 of", 3),
-        (html, "HTML page", 1),
-        (endless, "more than the 300000 bytes", 1),
-        (body(b"x", Content_Length=1 << 50), "announces 1125899906842624 bytes", 1),
-        (body(b"", Content_Length="-5"), "cut after 0|Invalid|announces", 3),
-        (status(404), "says 404", 1),
-        (status(403), "says 403", 1),
-        (status(500), "says 500", 3),
-        (status(503), "says 503", 3),
-        (status(204), "announces 0 bytes", 1),
-        (status(302, Location="file:/etc/passwd"), "No connection adapters", 1),
-        (status(301, Location="file:///etc/passwd"), "No connection adapters", 1),
-        (status(307, Location="ftp://127.0.0.1/file.gz"), "No connection adapters", 1),
-        (status(302, Location="http://:80/"), "Invalid URL", 1),
-        (status(302, Location="/set/file.gz"), "more than 5 redirects", 6),
-        (body(b"", Content_Length="9" * 5000), "announces a length of 5,000 digits", 1),
-        (body(b"", Content_Length="9" * 500), "announces a length of 500 digits", 1),
-        (raw(b"HTTP/1.0 404 \x1b[31mred\x1b]0;title\x07\r\n\r\n"), r"says 404 \[31mred \]0;title$", 1),
-        (raw(b"HTTP/1.0 500 " + b"x" * 5000 + b"\r\n\r\n"), "says 500 x{100,300}…$", 3),
-        (raw(b"HTTP/1.0 \x1b[31m \r\n\r\n"), "Connection (aborted|broken)", 3),
-        (raw(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"), "Connection aborted|100 headers", 3),
-        (status(302, Location="http://127.0.0.1:99999999/"), "Invalid URL|[Pp]ort", 1),
-        (lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n"), "Connection (aborted|broken)", 3),
-        (lambda handler: handler.connection.close(), "Connection aborted", 3),
-    ],
-)
+FAILURES = [
+    (body(BODY[::-1]), "its sha256 is [0-9a-f]{16}…, not the published", 3),
+    (body(BODY[:1000]), "cut after 1000 of 300000 bytes", 3),
+    (body(BODY[:1000], Content_Length=len(BODY)), "Connection broken: IncompleteRead", 3),
+    (body(b""), "cut after 0 of", 3),
+    (html, "HTML page", 1),
+    (endless, "more than the 300000 bytes", 1),
+    (body(b"x", Content_Length=1 << 50), "announces 1125899906842624 bytes", 1),
+    (body(b"", Content_Length="-5"), "cut after 0|Invalid|announces", 3),
+    (status(404), "says 404", 1),
+    (status(403), "says 403", 1),
+    (status(500), "says 500", 3),
+    (status(503), "says 503", 3),
+    (status(204), "announces 0 bytes", 1),
+    (status(302, Location="file:/etc/passwd"), "No connection adapters", 1),
+    (status(301, Location="file:///etc/passwd"), "No connection adapters", 1),
+    (status(307, Location="ftp://127.0.0.1/file.gz"), "No connection adapters", 1),
+    (status(302, Location="http://:80/"), "Invalid URL", 1),
+    (status(302, Location="/set/file.gz"), "more than 5 redirects", 6),
+    (body(b"", Content_Length="9" * 5000), "announces a length of 5,000 digits", 1),
+    (body(b"", Content_Length="9" * 500), "announces a length of 500 digits", 1),
+    (raw(b"HTTP/1.0 404 \x1b[31mred\x1b]0;title\x07\r\n\r\n"), r"says 404 \[31mred \]0;title$", 1),
+    (raw(b"HTTP/1.0 500 " + b"x" * 5000 + b"\r\n\r\n"), "says 500 x{100,300}…$", 3),
+    (raw(b"HTTP/1.0 \x1b[31m \r\n\r\n"), "Connection (aborted|broken)", 3),
+    (raw(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"), "Connection aborted|100 headers", 3),
+    (status(302, Location="http://127.0.0.1:99999999/"), "Invalid URL|[Pp]ort", 1),
+    (lambda handler: handler.wfile.write(b"SSH-2.0-OpenSSH\r\n"), "Connection (aborted|broken)", 3),
+    (lambda handler: handler.connection.close(), "Connection aborted", 3),
+    (silent, "not finished in time|timed out", 1),
+    (half_then_silent, "not finished in time|timed out", 1),
+    (drip, "not finished in time", 1),
+    (drip_headers, "not finished in time", 1),
+    (drip_redirect, "not finished in time|more than 5 redirects|timed out", 1),
+]
+SLOW = (silent, half_then_silent, drip, drip_headers, drip_redirect)  # they end by a deadline
+
+
+@pytest.mark.parametrize(("answer", "message", "requests"), [f for f in FAILURES if f[0] not in SLOW])
 def test_failures_are_one_line_and_leave_no_file(tmp_path, serve, answer, message, requests):
     """What another attempt could mend is tried three times."""
     server = serve(answer)

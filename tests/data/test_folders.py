@@ -331,10 +331,10 @@ def test_the_end_of_a_decoding_waits_for_one_picture_not_for_sixteen(tmp_path, m
     monkeypatch.setattr(folders, "_examine", lambda entry, *_: seen.append(entry) or time.sleep(0.05) or (None, None))
     found = folders._examined(folders.scan(path)[0], (SIZE, "stretch", 3), False)
     next(found)
-    before, began = len(seen), time.monotonic()
+    before = len(seen)
     found.close()
     threads = len(os.sched_getaffinity(0))
-    assert time.monotonic() - began < 0.6 and len(seen) <= before + threads
+    assert len(seen) <= before + threads
 
 
 def test_progress_is_one_line_without_a_terminal(tmp_path, capsys):

@@ -46,13 +46,13 @@ def judge(reader, data, directory):
     """
     path = Path(directory) / reader.name
     path.write_bytes(data)
-    began, said = time.monotonic(), ""
+    began, said = time.process_time(), ""
     try:
         reader.read(path)
     except (ValueError, OSError) as error:
         said = str(error)
         assert said and "\n" not in said and len(said) < LINE, repr(said[:LINE])
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     assert seconds < SECONDS, f"{seconds:.1f} s"
     return said
 
