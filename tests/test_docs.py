@@ -72,6 +72,8 @@ RULES = (
     (r"python scripts/(reproduce|show_transfer)\.py --table", "", False),
     (r"python scripts/reproduce\.py --recipes=", "", True),
     (r"python scripts/show_transfer\.py", "--labels=10 --seeds=0 --trunk_epochs=1", True),
+    (r"python scripts/replay\.py", f"--run={ROOT / 'tests' / 'golden' / 'stopped_run'}", False),
+    (r"python scripts/licences\.py", "", False),
     (r"python examples/mnist\.py", "", False),
     (r"python examples/own_network\.py", "", True),
     (r"python scripts/benchmark --help", "", True),
@@ -81,7 +83,7 @@ RULES = (
     (r"python -m pytest", "--collect-only -q tests/test_tree.py", True),
     (r"tensorboard --logdir", "--inspect", True),
     (r"make train", "READY=ready BIN=environment/bin", True),
-    (r"make (test|test-all|lint|bench-peers)$", "--dry-run", False),
+    (r"make (test|test-all|lint|faults|bench-peers)$", "--dry-run", False),
 )
 
 
