@@ -325,6 +325,12 @@ def test_names_that_no_screen_can_show_are_escaped(tmp_path):
     assert str(loaded.survey).isprintable() and loaded.bad == []
 
 
+def test_names_in_a_zip_that_no_screen_can_show_are_escaped(tmp_path):
+    path = make_zip(tmp_path / "a.zip", contents() | {"Cat/a\n\x1b[2J.jpg": b"x"})
+    loaded = load(path, tmp_path / "cache", max_bad_fraction=0.5)
+    assert [name for name, _ in loaded.bad] == [r"Cat/a\x0a\x1b[2J.jpg"]
+
+
 def test_the_end_of_a_decoding_waits_for_one_picture_not_for_sixteen(tmp_path, monkeypatch):
     """As Ctrl-C does: the generator is closed while threads decode."""
     path, seen = make_folder(tmp_path / "f", contents(200)), []

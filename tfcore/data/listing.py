@@ -47,7 +47,7 @@ def scan(path):
     if path.is_dir():
         files = _list_folder(path)
     elif path.is_file():
-        files = [file for file in zips.members(path) if _is_picture(file[0])]
+        files = [(printable(name), *rest) for name, *rest in zips.members(path) if _is_picture(name)]
     else:
         raise ValueError(f"{path}: no such folder or zip file")
     level = _class_level(path, files)
