@@ -77,6 +77,7 @@ RULES = (
     (r"python examples/mnist\.py", "", False),
     (r"python examples/own_network\.py", "", True),
     (r"python scripts/benchmark --help", "", True),
+    (r"python scripts/benchmark --works=mnist_perceptron", "--quick --sides=products --nowrite", True),
     (r"python scripts/benchmark$", "--quick --works=prediction --sides=keras --nowrite", True),
     (r"python3 -m venv \.venv|\. \.venv/bin/activate", "", True),
     (r"pip install -c constraints\.txt", "--dry-run --no-deps", True),

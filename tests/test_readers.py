@@ -11,12 +11,7 @@ FEW = settings(
     derandomize=True, database=None, deadline=None, max_examples=60,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-NAMES = [
-    pytest.param(
-        n, marks=pytest.mark.skipif(n in readers.OF_RUNS and not readers.has_records(), reason="no tfcore.run.records")
-    )
-    for n in readers.READERS
-]
+NAMES = list(readers.READERS)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,9 @@
 """The families of faults: {name: (root, quick) -> rows}."""
 
+import os
+import sys
+from pathlib import Path
+
 import caches
 import cleaning
 import clocks
@@ -8,6 +12,7 @@ import disks
 import memory
 import runs
 import tested
+from campaign import Row
 
 
 def _tries(function, many, few):
@@ -31,6 +36,23 @@ def _tests(root, *, quick):
     return [] if quick else tested.tests(root)
 
 
+def _inputs(root, *, quick):
+    """The campaigns of files and servers, each as a row."""
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from tests.faults import bad_inputs, fuzz_readers, readers, servers
+
+    campaigns = {
+        "bad inputs of every kind, each one line": bad_inputs.campaign,
+        "changed bytes of valid files": lambda: readers.campaign(50 if quick else 3000),
+        "fuzzed bytes": lambda: fuzz_readers.campaign(seconds=1 if quick else 20),
+        "ways in which a server fails": servers.campaign,
+    }
+    os.environ["XDG_CACHE_HOME"] = str(root)
+    for fault, campaign in campaigns.items():
+        tries, _, lost = campaign()
+        yield Row(fault, tries, lost)
+
+
 FAMILIES = {
     "saving": _tries(runs.saving, 200, 12),
     "runs": _runs,
@@ -44,5 +66,6 @@ FAMILIES = {
     "disks": _tries(disks.full, 40, 1),
     "clocks": _tries(clocks.clocks, 10, 1),
     "memory": _memory,
+    "inputs": _inputs,
     "tests": _tests,
 }

@@ -5,7 +5,6 @@ The tests draw bytes by Hypothesis, `fuzz_readers.py` by atheris; both judge the
 
 import functools
 import gzip
-import importlib.util
 import io
 import json
 import random
@@ -241,8 +240,3 @@ def campaign(tries=1000, seed=0, names=tuple(READERS)):
 
 
 OF_RUNS = ("config", "metrics", "result")
-
-
-def has_records():
-    """Whether this version reads the small files of a run in a module of their own."""
-    return importlib.util.find_spec("tfcore.run.records") is not None

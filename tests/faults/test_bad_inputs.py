@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import bad_inputs, readers
+from tests.faults import bad_inputs
 
 OF_RECORDS = ["run: an export of no run", *(f"run: config.json {data!r}" for data in (b"{}", b"[]", b"3", b"null"))]
 
@@ -18,8 +18,6 @@ def without_data(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", bad_inputs.CASES)
 @pytest.mark.filterwarnings("ignore")
 def test_a_bad_input_is_one_line(tmp_path, name, capsys):
-    if name in OF_RECORDS and not readers.has_records():
-        pytest.skip("no tfcore.run.records")
     bad_inputs.line_of(bad_inputs.CASES[name], tmp_path)
     assert capsys.readouterr().err == ""
 

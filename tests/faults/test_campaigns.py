@@ -14,8 +14,7 @@ def test_servers():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_many_changes_of_valid_files():
-    names = [name for name in readers.READERS if name not in readers.OF_RUNS or readers.has_records()]
-    tries, survived, lost = readers.campaign(3000, names=names)
+    tries, survived, lost = readers.campaign(3000)
     assert survived == tries, lost
 
 
@@ -25,8 +24,6 @@ def test_bad_inputs(tmp_path, monkeypatch):
     """As `make faults` counts them, outside of pytest's fixtures."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("TFCORE_DATA_DIR", raising=False)
-    if not readers.has_records():
-        pytest.skip("no tfcore.run.records")
     tries, survived, lost = bad_inputs.campaign()
     assert tries >= 120 and survived == tries, lost
 
