@@ -520,9 +520,9 @@ def test_sigterm_ends_any_script_in_order(tmp_path):
 
         start(main, lambda values: None)
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 143 and done.stderr.endswith("terminated\n") and "Traceback" not in done.stderr
+    assert done.returncode == 143 and done.stderr.endswith("ended by SIGTERM\n") and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
