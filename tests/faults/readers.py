@@ -237,6 +237,3 @@ def campaign(tries=1000, seed=0, names=tuple(READERS)):
                 except Exception as error:
                     lost.append(f"{name}: {type(error).__name__}: {error}")
     return made, made - len(lost), lost
-
-
-OF_RUNS = ("config", "metrics", "result")

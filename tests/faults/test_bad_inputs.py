@@ -4,8 +4,6 @@ import pytest
 
 from tests.faults import bad_inputs
 
-OF_RECORDS = ["run: an export of no run", *(f"run: config.json {data!r}" for data in (b"{}", b"[]", b"3", b"null"))]
-
 
 @pytest.fixture(autouse=True)
 def without_data(monkeypatch, tmp_path):
