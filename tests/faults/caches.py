@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from campaign import Row, kill_until_complete, require, start
 from PIL import Image
-from works import MOVED, made_trunk
+from victims import MOVED, made_trunk
 
 from tfcore.data import Arrays, Splits
 from tfcore.data.download import download

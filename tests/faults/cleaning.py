@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from campaign import Row, child, finished, require
-from works import differences, moved, outcome, perceptron
+from victims import differences, moved, outcome, perceptron
 
 CHANGES = ("os.remove", "os.rmdir", "os.rename", "os.mkdir", "os.link", "os.truncate")
 ERASING = 60  # changes within which all is erased

@@ -9,7 +9,7 @@ import time
 import numpy as np
 from campaign import Row, child, finished, no_leftovers, require
 from PIL import Image
-from works import RUNS, differences, outcome, perceptron
+from victims import RUNS, differences, outcome, perceptron
 
 from tfcore.data.folders import load_folder
 

@@ -6,7 +6,7 @@ import random
 import shutil
 
 from campaign import Row, answer_of, child, finished, require
-from works import PERCEPTRON, differences, made_set, outcome, perceptron, stored
+from victims import PERCEPTRON, differences, made_set, outcome, perceptron, stored
 
 from tfcore import checkpoint, recipes, tree
 from tfcore.run import loop

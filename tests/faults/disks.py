@@ -8,7 +8,7 @@ import subprocess
 
 import numpy as np
 from campaign import Row, child, finished, no_leftovers, require
-from works import differences, outcome, perceptron
+from victims import differences, outcome, perceptron
 
 from tfcore import checkpoint, files
 

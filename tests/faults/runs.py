@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from campaign import Row, child, finished, kill_until_complete, no_leftovers, require
-from works import RUNS, differences, far, outcome
+from victims import RUNS, differences, far, outcome
 
 from tfcore import checkpoint, run, tree
 from tfcore.run import directory
