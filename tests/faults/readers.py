@@ -23,8 +23,9 @@ from tfcore import checkpoint
 from tfcore.data import listing, pictures
 from tfcore.data.idx import read_idx
 from tfcore.formats.h5 import read_keras_h5
-from tfcore.recipes import RECIPES, load_run
+from tfcore.recipes import RECIPES, from_dict
 from tfcore.recipes.recipe import plan, settings_of
+from tfcore.run import load_run
 
 SECONDS = 10.0  # that a file may take
 LINE = 2000  # characters of an error
@@ -191,7 +192,8 @@ def read_config(path):
     if not weights.exists():
         weights.parent.mkdir()
         checkpoint.write(weights, {"weights/w": np.ones(2, np.float32)}, {})
-    load_run(path.parent)
+    config, _, _ = load_run(path.parent)
+    from_dict({**config["config"], **config["run"]})
 
 
 def read_metrics(path):

@@ -68,7 +68,7 @@ BROKEN = {
         {"class_names": list(range(10))},
         ["a recipe ('class_names' is missing or wrong)"],
     ),
-    "no facts": ({"class_names": None}, ["is not a run of a recipe"]),
+    "no facts": ({"class_names": None}, ["was not written by a run (class_names"]),
 }
 
 
