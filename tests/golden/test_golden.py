@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
-from tfcore import checkpoint, recipes, run, tree
+from tfcore import checkpoint, metrics, recipes, run, tree
 from tfcore.models import mlp
 from tfcore.run import environment, report
 
@@ -48,7 +48,7 @@ def test_the_export_is_read(golden):
         "dense1/w": (4, 2), "dense1/b": (2,), "logits/w": (2, 2), "logits/b": (2,)
     }  # fmt: skip
     logits = recipes.predictor(recipe)(weights, stats, make.splits().test.images)
-    loss = -np.log(recipes.assemble.metrics.probabilities(logits).numpy()[np.arange(8), np.arange(8) % 2]).mean()
+    loss = -np.log(metrics.probabilities(logits).numpy()[np.arange(8), np.arange(8) % 2]).mean()
     assert loss == pytest.approx(json.loads((golden / "result.json").read_text())["test"]["loss"], rel=1e-5)
 
 

@@ -1,6 +1,7 @@
 """Recipes: whole runs that have a name, and what makes a `run.Task` of one."""
 
-from tfcore.recipes.assemble import load_data, load_run, predictor, replay, task, train
+from tfcore.recipes.assemble import load_data, task, train
+from tfcore.recipes.finished import load_run, predictor, replay
 from tfcore.recipes.named import RECIPES
 from tfcore.recipes.recipe import Recipe, from_dict, plan, to_dict
 

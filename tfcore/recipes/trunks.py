@@ -10,7 +10,7 @@ from tfcore import checkpoint, tree
 from tfcore.data.download import download
 from tfcore.data.sources import cache_dir
 from tfcore.models import inception_v3, transfer
-from tfcore.recipes import assemble
+from tfcore.recipes.finished import not_finite
 
 URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
@@ -69,7 +69,7 @@ def load_trunk(config, path):
         if not isinstance(config.trunk, inception_v3.Config):
             raise ValueError(f"{path}: only InceptionV3's weights are read from .h5, the trunk is another network")
         read = checkpoint.import_keras_h5(path, config.trunk)
-        refuse(path, [problem for part in read for problem in assemble.not_finite(part)])
+        refuse(path, [problem for part in read for problem in not_finite(part)])
         return Trunk(*read, PIXELS["-1..1"], "as Keras' weights want them")
     weights, stats, facts = checkpoint.import_weights(path)
     settings = facts.get("config", {})
@@ -79,7 +79,7 @@ def load_trunk(config, path):
     wanted = transfer.trunk_of(config).init(0, config.trunk)
     chosen = [tree.select(f, lambda p, w=w: p in tree.flatten(w)) for f, w in zip((weights, stats), wanted)]
     problems = [problem for f, w in zip(chosen, wanted) for problem in tree.mismatches(f, w)]
-    refuse(path, problems + [problem for part in chosen for problem in assemble.not_finite(part)])
+    refuse(path, problems + [problem for part in chosen for problem in not_finite(part)])
     return Trunk(*chosen, pixels, "as the run that trained it did")
 
 

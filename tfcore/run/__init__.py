@@ -5,7 +5,8 @@ and `replay(task, run_dir)` takes the step on which it stopped again. It knows t
 """
 
 from tfcore.run.directory import load_run
-from tfcore.run.loop import Plan, Stopped, train
+from tfcore.run.loop import Stopped, train
+from tfcore.run.plan import Plan
 from tfcore.run.postmortem import replay
 from tfcore.run.result import Result
 from tfcore.run.task import Task

@@ -5,15 +5,15 @@ import functools
 import signal
 import time
 from contextlib import closing
-from typing import NamedTuple
 
 from tfcore import checkpoint, training, tree
-from tfcore.data import augment, check_splits
+from tfcore.data import augment
 from tfcore.data.order import batch_indices
 from tfcore.init import as_seed, fold_in
 from tfcore.quiet import tf
 from tfcore.run import blackbox, blocks, directory, records
 from tfcore.run.console import Console
+from tfcore.run.plan import Plan
 from tfcore.run.progress import Progress
 from tfcore.run.report import measure, predictor, validation_part
 from tfcore.run.result import complete, test_and_export
@@ -111,46 +111,6 @@ def train(
                 result = test_and_export(place, task, plan, state, progress, config)
             console.end(result)
             return result
-
-
-class Plan(NamedTuple):
-    """How a task is trained: the arguments of `train`, and the number of steps in an epoch."""
-
-    epochs: int
-    batch_size: int
-    seed: int
-    steps_per_epoch: int
-    steps_per_loop: int
-    validation_steps: int
-    patience: int
-    report: str
-    jit: bool
-    check_numerics: bool = False
-    steps: int = 0
-
-    @property
-    def examined(self):
-        """How many validation examples are looked at after an epoch; 0 for all."""
-        return self.validation_steps * self.batch_size
-
-    def ended(self, progress):
-        """True when there is nothing more to train: the last epoch is done, or patience has run out."""
-        return progress.epoch >= self.epochs or progress.out_of_patience(self.patience)
-
-    def fitted(self, splits):
-        """Returns the plan for these splits. Raises ValueError: an argument or the data are not what they should be."""
-        for name in ("epochs", "batch_size", "steps_per_loop"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        for name in ("steps_per_epoch", "validation_steps", "patience"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
-        if self.report not in ("last", "best"):
-            raise ValueError(f"report={self.report} is not one of last, best")
-        check_splits(splits)
-        steps = len(batch_indices(self.seed, 0, len(splits.train.labels), self.batch_size))
-        steps = min(steps, self.steps_per_epoch or steps)
-        return self._replace(steps=steps, steps_per_loop=min(self.steps_per_loop, steps))
 
 
 def initial_state(task, seed):

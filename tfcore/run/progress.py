@@ -44,7 +44,7 @@ class Progress:
 
         Args:
           measured: {name: number} of the validation part; the best is the one with the highest accuracy.
-          plan: a `loop.Plan`.
+          plan: a `run.Plan`.
           seconds: of its training and validation.
         """
         epoch, best = self.epoch + 1, measured["accuracy"] > self.best.get("accuracy", -1.0)

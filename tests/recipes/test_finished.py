@@ -18,7 +18,7 @@ from PIL import Image
 from tfcore import checkpoint, recipes, run, tree
 from tfcore.data import Arrays, Splits, load
 from tfcore.models import cnn, mlp, transfer as network
-from tfcore.recipes import Recipe, assemble, stages, trunks
+from tfcore.recipes import Recipe, finished, stages, trunks
 from tfcore.run import blackbox, report
 from tfcore.run.directory import describe
 
@@ -120,7 +120,7 @@ def test_a_trunk_that_is_not_finite_is_refused(tmp_path):
 def test_nothing_is_drawn_to_compare():
     """The shapes of a large network cost no memory."""
     huge = mlp.Config((1000, 1000, 3), hidden=(10**6,), classes=2)  # 12 TB
-    problems = assemble.unfit(huge, {"dense1": {"w": np.zeros(2, np.float32)}}, {})
+    problems = finished.unfit(huge, {"dense1": {"w": np.zeros(2, np.float32)}}, {})
     assert problems[-1] == "dense1/w: file has 2, model wants 3000000x1000000"
 
 
