@@ -2,7 +2,7 @@
 
 python scripts/benchmark                                       # all works, 5 rounds; more than an hour
 python scripts/benchmark --works=mnist_perceptron --rounds=7
-python scripts/benchmark --quick                               # fewer images, one round; within 2 minutes
+python scripts/benchmark --quick                               # fewer images, one round; within three minutes
 python scripts/benchmark --works=fashion_cnn --sides=torch     # with only some of the peers
 
 Each side is a process of its own. All start from the same weights and see as many images in batches of the same size.

@@ -249,7 +249,7 @@ def learned(job):
     return [ours["epoch"]()["result"] for _ in range(4)]
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "sigmoid")) for name in SMALL])
 def test_keras_learns_the_same(job_of, name):
     job = job_of(name, 32)
     for side in ("keras", "keras_jit"):
