@@ -192,7 +192,8 @@ def _signature(arg):
     """Returns {position inside the argument: shape and dtype, or the Python value}."""
     if isinstance(arg, dict):
         return {f"[{key!r}]{rest}": value for key, item in arg.items() for rest, value in _signature(item).items()}
-    return {"": " ".join(tree.describe(arg)) if hasattr(arg, "shape") else repr(arg)}
+    is_array = tf.is_tensor(arg) or isinstance(arg, np.ndarray | np.generic)
+    return {"": " ".join(tree.describe(arg)) if is_array else repr(arg)}
 
 
 def predict(forward, weights, stats, images, *, batch_size=500, preprocess=default_preprocess):

@@ -199,7 +199,7 @@ def _verify(part, algorithm, published):
 
 def _reason(error):
     """Returns the innermost message of requests' nested errors, in one line."""
-    while getattr(error, "args", None) and isinstance(error.args[0], BaseException):
+    while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
     reason = getattr(error, "reason", None)
     if isinstance(reason, (str, BaseException)):
