@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from tfcore import settings
 from tfcore.data import check_splits
 from tfcore.data.order import batch_indices
 
@@ -33,13 +34,10 @@ class Plan(NamedTuple):
     def fitted(self, splits):
         """Returns the plan for these splits. Raises ValueError: an argument or the data are not what they should be."""
         for name in ("epochs", "batch_size", "steps_per_loop"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+            settings.integer(name, getattr(self, name))
         for name in ("steps_per_epoch", "validation_steps", "patience"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
-        if self.report not in ("last", "best"):
-            raise ValueError(f"report={self.report} is not one of last, best")
+            settings.integer(name, getattr(self, name), least=0)
+        settings.one_of("report", self.report, ("last", "best"))
         check_splits(splits)
         steps = len(batch_indices(self.seed, 0, len(splits.train.labels), self.batch_size))
         steps = min(steps, self.steps_per_epoch or steps)
