@@ -15,7 +15,7 @@ from absl.flags import DEFINE_integer, DEFINE_string
 from tfcore import files, recipes, tree
 from tfcore.data import load, pictures
 from tfcore.layers import conv2d, max_pool
-from tfcore.run.plots import figure
+from tfcore.plots import figure
 
 KERNELS = {
     "as it is": [[0, 0, 0], [0, 1, 0], [0, 0, 0]],

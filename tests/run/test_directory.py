@@ -272,7 +272,7 @@ def test_drawings_that_cannot_be_written_cost_one_warning(tmp_path, monkeypatch,
     def full(place, drawings):
         raise OSError(28, "No space left on device", str(place))
 
-    monkeypatch.setattr("tfcore.run.plots.save", full)
+    monkeypatch.setattr("tfcore.plots.save", full)
     assert train(tmp_path).epochs == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "the drawings cannot be written, the run goes on" in err and "plots" in err

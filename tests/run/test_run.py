@@ -15,13 +15,13 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tqdm import tqdm
 
-from tfcore import checkpoint, files, losses, optimizers, recipes, run, training, tree
+from tfcore import checkpoint, files, losses, optimizers, plots, recipes, run, training, tree
 from tfcore.data import Arrays, Splits, pictures
 from tfcore.data.augment import Augment
 from tfcore.models import cnn, mlp
 from tfcore.recipes import Recipe, assemble, from_dict, to_dict
 from tfcore.recipes.recipe import CHOICES
-from tfcore.run import board, console, directory, plots, report
+from tfcore.run import board, console, directory, report
 from tfcore.run.progress import Progress
 
 MLP = Recipe("small", "made", mlp.Config(hidden=(8,), dropout=0.1), batch_size=16, epochs=2, validation=1)
@@ -519,7 +519,7 @@ def test_an_environment_that_changed_is_noted_at_each_start(tmp_path, monkeypatc
 
 
 def test_drawing_does_not_depend_on_the_backend_that_someone_named(tmp_path):
-    code = "from tfcore.run import plots; plots.save('.', {'a': plots.curves([])})"
+    code = "from tfcore import plots; plots.save('.', {'a': plots.curves([])})"
     environment = {**os.environ, "MPLBACKEND": "nowhere"}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -11,13 +11,13 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_run import final_bytes, measures
 
-from tfcore import checkpoint, recipes
+from tfcore import checkpoint, plots, recipes
 from tfcore.data import Arrays, Splits, augment, load
 from tfcore.data.augment import Augment
 from tfcore.data.order import Rows
 from tfcore.models import cnn
 from tfcore.recipes import Recipe
-from tfcore.run import directory as run_directory, loop, plots, report
+from tfcore.run import directory as run_directory, loop, report
 
 TINY = cnn.Config((8, 8, 3), ((3,),), hidden=(), pool_features=True)
 RECIPE = Recipe("small", "folder", TINY, loss="sigmoid_cross_entropy", batch_size=4, epochs=2, validation=4)

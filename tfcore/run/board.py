@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tfcore import tree
 from tfcore.quiet import tf
-from tfcore.run.showing import readable, warn
+from tfcore.showing import readable, warn
 
 
 class Board:

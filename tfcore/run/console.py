@@ -13,14 +13,14 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from tfcore import files, optimizers, tree
+from tfcore import files, optimizers, plots, tree
 from tfcore.data import augment
 from tfcore.data.meter import EVERY, watched
 from tfcore.quiet import tf
-from tfcore.run import plots, report
+from tfcore.run import report
 from tfcore.run.board import Board, config_text
-from tfcore.run.showing import readable, spared
 from tfcore.run.task import loss_fn_of
+from tfcore.showing import readable, spared
 
 
 class Console:

@@ -13,7 +13,7 @@ import numpy as np
 from tfcore import files
 from tfcore.quiet import tf
 from tfcore.run import records
-from tfcore.run.showing import warn
+from tfcore.showing import warn
 
 # Variables that change how TensorFlow, XLA, oneDNN or a GPU compute. Further ones that are set are found by PREFIXES.
 VARIABLES = (

@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 
-from tfcore import binary, metrics, training
+from tfcore import binary, metrics, plots, training
 from tfcore.data import Arrays
 from tfcore.data.order import epoch_order, take
 from tfcore.quiet import tf
-from tfcore.run import plots
 
 
 def predictor(forward, image_shape):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcore import checkpoint, files, training
-from tfcore.run import directory, plots, records, report
-from tfcore.run.showing import spared
+from tfcore import checkpoint, files, plots, training
+from tfcore.run import directory, records, report
+from tfcore.showing import spared
 
 RESULT = {"epochs": int, "ended": str, "patience": int, "seconds": int | float} | dict.fromkeys(
     ("train", "validation", "test"), dict

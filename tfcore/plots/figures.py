@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from tfcore.files import durable
+from tfcore.showing import readable
+
+LONGEST = 30  # letters of a class name
 
 
 def figure(width, height, **options):
@@ -37,6 +40,12 @@ def to_pixels(drawing):
     with _as_written(drawing):
         canvas.draw()
     return np.array(canvas.buffer_rgba())[..., :3]
+
+
+def drawable(class_names):
+    """Returns names as they can be drawn, long ones cut."""
+    names = [readable(name) for name in class_names]
+    return [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]
 
 
 @contextlib.contextmanager

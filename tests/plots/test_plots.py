@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tfcore.run import plots
+from tfcore import plots
 
 NAMES = ("Dog", "Cat")
 
@@ -108,6 +108,6 @@ def test_contact_sheet_keeps_each_picture(gap, rng):
 
 
 def test_matplotlib_and_sklearn_wait_until_they_are_needed():
-    code = "import sys; from tfcore.run import plots; print({'matplotlib', 'sklearn'} & set(sys.modules))"
+    code = "import sys; from tfcore import plots; print({'matplotlib', 'sklearn'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "set()"

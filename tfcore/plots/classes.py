@@ -1,0 +1,24 @@
+"""Which classes are taken for which."""
+
+import numpy as np
+
+from tfcore.plots.figures import drawable, figure
+
+
+def confusion_matrix(confusion, class_names):
+    """Draws the counts, [C, C], rows are the true classes; the shade is the fraction of the true class.
+
+    Of more than 30 classes only the shades, and not every name.
+    """
+    class_names = drawable(class_names)
+    count = min(len(class_names), 30)
+    drawing, ax = figure(1.5 + 0.7 * count, 1.2 + 0.6 * count)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), share in np.ndenumerate(shares if len(class_names) == count else np.zeros([0, 0])):
+        ax.text(j, i, confusion[i, j], ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=8)
+    ticks = range(0, len(class_names), -(-len(class_names) // 30))
+    ax.set_xticks(ticks, [class_names[i] for i in ticks], rotation=45, ha="right")
+    ax.set_yticks(ticks, [class_names[i] for i in ticks])
+    ax.set(xlabel="predicted", ylabel="true")
+    return drawing
