@@ -1,7 +1,8 @@
 """The layers: pure functions over `tf.nn`. Weights first, then statistics, then data; options by keyword.
 
 `x_init` draws the weights of layer `x` as a dictionary of variables. Layers take variables, tensors or arrays alike,
-return new values and assign nothing. `name` labels the operations in TensorBoard and begins error messages.
+return new values and assign nothing. `name` is the name scope of the operations: a box in TensorBoard's graph, inside those
+of the scopes around it, and the place that an error message begins with.
 """
 
 from tfcore.init import as_seed, bias as init_bias, fold_in, weight as init_weight
@@ -29,9 +30,9 @@ def dense(weights, x, *, name="dense"):
     with tf.name_scope(name):
         x = tf.convert_to_tensor(x)
         w = weights["w"]
-        _check(x.shape.rank == 2, f"{name}: x has shape {_shape(x)}, dense wants [N, {w.shape[0]}]: flatten it first")
-        _check(_fits(x.shape[1], w.shape[0]), f"{name}: x has {x.shape[1]} columns, w {_shape(w)} wants {w.shape[0]}")
-        _check_dtype(name, x, w)
+        _check(x.shape.rank == 2, f"x has shape {_shape(x)}, dense wants [N, {w.shape[0]}]: flatten it first")
+        _check(_fits(x.shape[1], w.shape[0]), f"x has {x.shape[1]} columns, w {_shape(w)} wants {w.shape[0]}")
+        _check_dtype(x, w)
         y = tf.matmul(x, w)
         return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
 
@@ -65,10 +66,10 @@ def conv2d(weights, x, *, stride=1, padding="SAME", name="conv2d"):
         x = tf.convert_to_tensor(x)
         w = weights["w"]
         channels = w.shape[2]
-        _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, conv2d wants [N, H, W, {channels}]")
-        _check(_fits(x.shape[3], channels), f"{name}: x has {x.shape[3]} channels, w {_shape(w)} wants {channels}")
-        _check_dtype(name, x, w)
-        _check_window(name, x, w.shape[:2], padding)
+        _check(x.shape.rank == 4, f"x has shape {_shape(x)}, conv2d wants [N, H, W, {channels}]")
+        _check(_fits(x.shape[3], channels), f"x has {x.shape[3]} channels, w {_shape(w)} wants {channels}")
+        _check_dtype(x, w)
+        _check_window(x, w.shape[:2], padding)
         y = tf.nn.conv2d(x, w, _pair(stride), padding)
         return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
 
@@ -86,17 +87,18 @@ def avg_pool(x, *, size=2, stride=2, padding="VALID", name="avg_pool"):
 def _pool(pool, x, size, stride, padding, name):
     with tf.name_scope(name):
         x = tf.convert_to_tensor(x)
-        _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, a pool wants [N, H, W, C]")
-        _check_window(name, x, _pair(size), padding)
+        _check(x.shape.rank == 4, f"x has shape {_shape(x)}, a pool wants [N, H, W, C]")
+        _check_window(x, _pair(size), padding)
         return pool(x, _pair(size), _pair(stride), padding)
 
 
 def global_avg_pool(x, *, name="global_avg_pool"):
     """The mean over height and width. x: [N, H, W, C] -> [N, C]."""
-    x = tf.convert_to_tensor(x)
-    _check(x.shape.rank == 4, f"{name}: x has shape {_shape(x)}, a pool wants [N, H, W, C]")
-    _check_floating(name, x)  # a mean of integers would be an integer
-    return tf.reduce_mean(x, [1, 2], name=name)
+    with tf.name_scope(name):
+        x = tf.convert_to_tensor(x)
+        _check(x.shape.rank == 4, f"x has shape {_shape(x)}, a pool wants [N, H, W, C]")
+        _check_floating(x)  # a mean of integers would be an integer
+        return tf.reduce_mean(x, [1, 2])
 
 
 def flatten(x):
@@ -137,11 +139,11 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
         offset = weights["offset"]
         _check(
             x.shape.rank and _fits(x.shape[-1], offset.shape[0]),
-            f"{name}: x has shape {_shape(x)}, offset {_shape(offset)} wants {offset.shape[0]} channels",
+            f"x has shape {_shape(x)}, offset {_shape(offset)} wants {offset.shape[0]} channels",
         )
         narrower = x.dtype.is_floating and x.dtype.size < tf.as_dtype(offset.dtype).size
         if not narrower:
-            _check_dtype(name, x, offset, "offset")
+            _check_dtype(x, offset, "offset")
         if training:
             y, mean, variance = _normalized(weights, x, epsilon)
             return y, {
@@ -192,12 +194,13 @@ def dropout(x, *, rate, seed, name="dropout"):
     Raises:
       ValueError: `rate` is outside [0, 1), or `x` is not floating.
     """
-    x = tf.convert_to_tensor(x)
-    _check(0 <= rate < 1, f"{name}: rate is {rate}, a drop probability is in [0, 1)")
-    _check_floating(name, x)
-    if seed is None or rate == 0:
-        return x
-    return tf.nn.experimental.stateless_dropout(x, rate, as_seed(seed), name=name)
+    with tf.name_scope(name):
+        x = tf.convert_to_tensor(x)
+        _check(0 <= rate < 1, f"rate is {rate}, a drop probability is in [0, 1)")
+        _check_floating(x)
+        if seed is None or rate == 0:
+            return x
+        return tf.nn.experimental.stateless_dropout(x, rate, as_seed(seed))
 
 
 def _pair(size):
@@ -215,26 +218,27 @@ def _fits(size, wanted):
 
 
 def _check(condition, message):
+    """Raises ValueError, which begins with the layer's name scope, unless the condition holds."""
     if not condition:
-        raise ValueError(message)
+        raise ValueError(f"{tf.get_current_name_scope()}: {message}")
 
 
-def _check_dtype(name, x, w, w_name="w"):
+def _check_dtype(x, w, w_name="w"):
     """Raises ValueError when `x` is of another dtype than the weight."""
     wanted = tf.as_dtype(w.dtype)
     cure = "they must be alike" if x.dtype.is_floating else "preprocess(images) makes it floating"
-    _check(x.dtype == wanted, f"{name}: x is {x.dtype.name}, {w_name} is {wanted.name}: {cure}")
+    _check(x.dtype == wanted, f"x is {x.dtype.name}, {w_name} is {wanted.name}: {cure}")
 
 
-def _check_floating(name, x):
-    _check(x.dtype.is_floating, f"{name}: x is {x.dtype.name}: preprocess(images) makes it floating")
+def _check_floating(x):
+    _check(x.dtype.is_floating, f"x is {x.dtype.name}: preprocess(images) makes it floating")
 
 
-def _check_window(name, x, window, padding):
+def _check_window(x, window, padding):
     """Raises ValueError when `padding` is another word, or a "VALID" window does not fit into the image."""
-    _check(padding in ("SAME", "VALID"), f"{name}: padding={padding!r} is not one of SAME, VALID")
+    _check(padding in ("SAME", "VALID"), f"padding={padding!r} is not one of SAME, VALID")
     small = [size is not None and size < side for size, side in zip(x.shape[1:3], window)]
     _check(
         padding != "VALID" or not any(small),
-        f"{name}: x is {x.shape[1]}x{x.shape[2]}, smaller than the {window[0]}x{window[1]} window (padding VALID)",
+        f"x is {x.shape[1]}x{x.shape[2]}, smaller than the {window[0]}x{window[1]} window (padding VALID)",
     )

@@ -241,7 +241,7 @@ def test_paths_of_the_weights():
 @pytest.mark.parametrize(("model", "first"), [(mlp, "dense1"), (cnn, "conv1")])
 def test_the_first_layer_names_itself_in_errors_and_in_the_graph(model, first):
     weights, stats = model.init(1, model.Config())
-    with pytest.raises(ValueError, match=f"^{first}: x has"):
+    with pytest.raises(ValueError, match=rf"^{first}/\w+: x has"):
         model.forward(model.Config(), weights, stats, np.zeros([2, 28, 28, 3], np.float32), training=False)
     function = tf.function(lambda x: model.forward(model.Config(), weights, stats, x, training=False))
     graph = function.get_concrete_function(tf.TensorSpec([2, 28, 28, 1])).graph

@@ -132,27 +132,32 @@ def forward(config, weights, stats, x, *, training, seed=None):
     """
     new_stats = {}
     for name, _, ends_block in _convolutions(config):
-        layer = weights[name]
-        if config.batch_norm:
-            x = conv2d({"w": layer["w"]}, x, padding=config.padding, name=name)
-            x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name=f"{name}/norm")
-            x = tf.nn.relu(x)
-            x = _pool(config, x) if ends_block else x
-        elif ends_block:  # bias and relu are monotone, so they give the same after the pool, on a quarter of the values
-            x = conv2d({"w": layer["w"]}, x, padding=config.padding, name=name)
-            x = tf.nn.relu(tf.nn.bias_add(_pool(config, x), layer["b"]))
-        else:
-            x = tf.nn.relu(conv2d(layer, x, padding=config.padding, name=name))
+        with tf.name_scope(name):
+            layer = weights[name]
+            if config.batch_norm:
+                x = conv2d({"w": layer["w"]}, x, padding=config.padding)
+                x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name="norm")
+                x = tf.nn.relu(x)
+                x = _pool(config, x) if ends_block else x
+            elif (
+                ends_block
+            ):  # bias and relu are monotone: after the pool they give the same, on a quarter of the values
+                x = conv2d({"w": layer["w"]}, x, padding=config.padding)
+                x = tf.nn.relu(tf.nn.bias_add(_pool(config, x), layer["b"]))
+            else:
+                x = tf.nn.relu(conv2d(layer, x, padding=config.padding))
     if not config.top:
         return x, new_stats
     x = global_avg_pool(x) if config.pool_features else flatten(x)
     for i in range(1, len(config.hidden) + 1):
         name, layer = f"dense{i}", weights[f"dense{i}"]
-        x = dense(layer, _drop(config, x, training, seed, i), name=name)
-        if config.hidden_norm:
-            x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name=f"{name}/norm")
-        x = ACTIVATIONS[config.hidden_activation](x)
-    return dense(weights["logits"], _drop(config, x, training, seed, 0), name="logits"), new_stats
+        with tf.name_scope(name):
+            x = dense(layer, _drop(config, x, training, seed, i))
+            if config.hidden_norm:
+                x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name="norm")
+            x = ACTIVATIONS[config.hidden_activation](x)
+    with tf.name_scope("logits"):
+        return dense(weights["logits"], _drop(config, x, training, seed, 0)), new_stats
 
 
 def parts(config):

@@ -160,9 +160,10 @@ def endpoints(config, weights, stats, x, *, training):
             y, moved = _branch(branch, steps, _at(weights, branch), _at(stats, branch), x, training=training)
             outputs.append(y)
             new_stats.update(moved)
-        x = activations[block] = _concat(outputs, name=block)
+        x = activations[block] = _concat(outputs, name=f"{block}/concat")
     if config.top:
-        activations["logits"] = dense(weights["logits"], global_avg_pool(x), name="logits")
+        with tf.name_scope("logits"):
+            activations["logits"] = dense(weights["logits"], global_avg_pool(x))
     return activations, tree.unflatten(new_stats)
 
 
@@ -188,11 +189,12 @@ def _branch(name, steps, weights, stats, x, *, training):
 
 def _unit(path, conv, weights, stats, x, *, training):
     """relu(norm(conv(x))), or relu(conv(x) + b) where the norm is folded. Returns y and {path: new stats}, or {}."""
-    x = conv2d(weights["conv"], x, stride=conv.stride, padding=conv.padding, name=f"{path}/conv")
-    if "norm" not in weights:
-        return tf.nn.relu(x), {}
-    x, moved = batch_norm(weights["norm"], stats, x, training=training, epsilon=EPSILON, name=f"{path}/norm")
-    return tf.nn.relu(x), {path: moved}
+    with tf.name_scope(path):
+        x = conv2d(weights["conv"], x, stride=conv.stride, padding=conv.padding, name="conv")
+        if "norm" not in weights:
+            return tf.nn.relu(x), {}
+        x, moved = batch_norm(weights["norm"], stats, x, training=training, epsilon=EPSILON, name="norm")
+        return tf.nn.relu(x), {path: moved}
 
 
 def fold(weights, stats):

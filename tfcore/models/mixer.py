@@ -97,10 +97,12 @@ def forward(config, weights, stats, x, *, training, seed=None):
     new_stats = {}
     for i in range(1, config.blocks + 1):
         name = f"block{i}"
-        x, new_stats[name] = _block(name, weights[name], stats[name], x, training=training)
-    x = tf.reduce_mean(x, axis=1)
-    mask = fold_in(seed, "logits") if training and seed is not None and config.dropout else None
-    return dense(weights["logits"], dropout(x, rate=config.dropout, seed=mask), name="logits"), new_stats
+        with tf.name_scope(name):
+            x, new_stats[name] = _block(weights[name], stats[name], x, training=training)
+    with tf.name_scope("logits"):
+        mask = fold_in(seed, "logits") if training and seed is not None and config.dropout else None
+        x = dropout(tf.reduce_mean(x, axis=1), rate=config.dropout, seed=mask)
+        return dense(weights["logits"], x), new_stats
 
 
 def learns(config):
@@ -108,18 +110,18 @@ def learns(config):
     return lambda path: True
 
 
-def _block(name, weights, stats, x, *, training):
+def _block(weights, stats, x, *, training):
     """x + perceptron over the patches, then x + perceptron over the channels. x: [N, P, channels]."""
-    y, moved1 = batch_norm(weights["norm1"], stats["norm1"], x, training=training, name=f"{name}/norm1")
-    x = x + tf.transpose(_perceptron(name, "over_patches", weights, tf.transpose(y, [0, 2, 1])), [0, 2, 1])
-    y, moved2 = batch_norm(weights["norm2"], stats["norm2"], x, training=training, name=f"{name}/norm2")
-    return x + _perceptron(name, "over_channels", weights, y), {"norm1": moved1, "norm2": moved2}
+    y, moved1 = batch_norm(weights["norm1"], stats["norm1"], x, training=training, name="norm1")
+    x = x + tf.transpose(_perceptron("over_patches", weights, tf.transpose(y, [0, 2, 1])), [0, 2, 1])
+    y, moved2 = batch_norm(weights["norm2"], stats["norm2"], x, training=training, name="norm2")
+    return x + _perceptron("over_channels", weights, y), {"norm1": moved1, "norm2": moved2}
 
 
-def _perceptron(block, name, weights, x):
+def _perceptron(name, weights, x):
     """Two dense layers along the rows of x, with a relu between them: [N, P, I] -> [N, P, I]."""
-    x = tf.nn.relu(_rows(weights[f"{name}1"], x, name=f"{block}/{name}1"))
-    return _rows(weights[f"{name}2"], x, name=f"{block}/{name}2")
+    x = tf.nn.relu(_rows(weights[f"{name}1"], x, name=f"{name}1"))
+    return _rows(weights[f"{name}2"], x, name=f"{name}2")
 
 
 def _rows(weights, x, *, name):

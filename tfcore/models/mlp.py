@@ -61,9 +61,10 @@ def forward(config, weights, stats, x, *, training, seed=None):
     """
     x = flatten(x)
     for i in range(1, len(config.hidden) + 1):
-        x = tf.nn.relu(dense(weights[f"dense{i}"], x, name=f"dense{i}"))
-        mask = fold_in(seed, i) if training and seed is not None and config.dropout else None
-        x = dropout(x, rate=config.dropout, seed=mask)
+        with tf.name_scope(f"dense{i}"):
+            x = tf.nn.relu(dense(weights[f"dense{i}"], x))
+            mask = fold_in(seed, i) if training and seed is not None and config.dropout else None
+            x = dropout(x, rate=config.dropout, seed=mask)
     return dense(weights["logits"], x, name="logits"), stats
 
 
