@@ -38,6 +38,17 @@ def real_data():
     return path
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Runs in this process draw nothing, which takes longer than their training; the marker `drawn` lets them."""
+    if not request.node.get_closest_marker("drawn"):
+        from tfcore.run import exhibits
+
+        for name in ("of_data", "of_predictions", "of_network"):
+            monkeypatch.setattr(exhibits, name, lambda *_: {})
+        monkeypatch.setattr(exhibits, "projected", lambda *_: None)
+
+
 @pytest.fixture
 def rng():
     """A NumPy generator that starts alike in every test."""

@@ -130,7 +130,6 @@ def test_tensors_and_arrays_of_any_type_measure_alike_and_stay_as_they_were(prob
     copies = probabilities.copy(), labels.copy()
     found = binary.measures(tf.constant(probabilities), tf.constant(labels.astype(bool)))
     assert found == wanted == binary.measures(probabilities, labels.astype(np.uint8))
-    binary.most_wrong(probabilities, labels, 9)
     binary.calibration(probabilities, labels)
     assert np.array_equal(probabilities, copies[0]) and np.array_equal(labels, copies[1])
     half = probabilities.astype(np.float32)
@@ -175,11 +174,3 @@ def test_calibration_equals_sklearn(probabilities, labels):
     np.testing.assert_allclose(fraction[count > 0], wanted[0])
     np.testing.assert_allclose(mean[count > 0], wanted[1])
     assert count.sum() == 500 and np.count_nonzero(count) == len(wanted[0])
-
-
-def test_most_wrong_is_the_worst_first_and_ties_as_they_came():
-    probabilities = [0.25, 0.5, 1.0, 0.75, 0.5, 0.0]
-    labels = [0, 1, 0, 1, 0, 0]
-    assert binary.most_wrong(probabilities, labels, 4).tolist() == [2, 1, 4, 0]
-    assert binary.most_wrong(probabilities, labels, 99).tolist() == [2, 1, 4, 0, 3, 5]
-    assert binary.most_wrong(probabilities, labels, 0).tolist() == []

@@ -103,12 +103,6 @@ def calibration(probabilities, labels, bins=10):
     return total / np.maximum(count, 1), ones / np.maximum(count, 1), count
 
 
-def most_wrong(probabilities, labels, count):
-    """Returns the examples with the largest |p - y|, the worst first, equal ones as they came. -> [<= count] int64."""
-    p, y = checked(probabilities, labels)
-    return np.argsort(-np.abs(p - y), kind="stable")[:count]
-
-
 def _pearson(p, y):
     p = p.astype(np.float64)
     if np.ptp(p) == 0 or np.ptp(y) == 0:

@@ -1,8 +1,8 @@
 """The layers: pure functions over `tf.nn`. Weights first, then statistics, then data; options by keyword.
 
 `x_init` draws the weights of layer `x` as a dictionary of variables. Layers take variables, tensors or arrays alike,
-return new values and assign nothing. `name` is the name scope of the operations: a box in TensorBoard's graph, inside the
-scopes around it, and the place that an error message begins with.
+return new values and assign nothing. `name` is the name scope of the operations: a box in TensorBoard's graph, inside
+the scopes around it, and the place that an error message begins with.
 """
 
 from tfcore.init import as_seed, bias as init_bias, fold_in, weight as init_weight

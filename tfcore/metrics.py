@@ -64,6 +64,17 @@ def top_k(logits, labels, k):
     return float(np.mean(np.sum(~(logits <= own[:, np.newaxis]), axis=1) < k))
 
 
+def most_wrong(logits, labels, count):
+    """The wrong examples whose true class was given the least probability, the worst first.
+
+    logits: as in `probabilities`; labels: [N] integers -> at most `count` indices, in NumPy.
+    """
+    p, labels = probabilities(logits).numpy(), np.asarray(labels)
+    of_truth = p[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(predicted(logits).numpy() != labels)
+    return wrong[np.argsort(of_truth[wrong], kind="stable")][:count]
+
+
 def confusion_matrix(labels, predictions, classes):
     """Entry [i, j] counts the examples of class i that were predicted as j. -> [classes, classes] int64.
 

@@ -17,15 +17,6 @@ def _escaped(character):
     return character.encode("unicode_escape").decode()
 
 
-@contextlib.contextmanager
-def spared(what):
-    """Turns a failure to write `what` in the block into one warning on stderr: the run goes on without it."""
-    try:
-        yield
-    except OSError as error:
-        warn(f"{what} cannot be written, the run goes on: {error}")
-
-
 def warn(text):
     """Prints the first line of `text` on stderr, where there is one."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more

@@ -1,14 +1,27 @@
-"""The drawings of two classes render, whatever the predictions, and say what they show."""
+"""The drawings render, whatever they are given, and say what they show."""
 
+import io
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tfcore import plots
+from tfcore.plots import page
+from tfcore.plots.networks import mosaic
 
 NAMES = ("Dog", "Cat")
+
+
+def pixels_of(drawing):
+    """Returns the pixels of a figure's PNG file, [H, W, 3] uint8."""
+    return np.asarray(Image.open(io.BytesIO(plots.png(drawing))).convert("RGB"))
+
+
+def texts(drawing):
+    return [text.get_text() for ax in drawing.axes for text in ax.texts]
 
 
 def predictions(rng, count):
@@ -22,8 +35,7 @@ def test_overview_has_six_panels_with_titles_and_labels(rng):
     drawing = plots.overview(probabilities, labels, NAMES)
     assert len(drawing.axes) == 6
     assert all(ax.get_title() and ax.get_xlabel() and ax.get_ylabel() for ax in drawing.axes)
-    pixels = plots.to_pixels(drawing)
-    assert pixels.shape == (800, 1300, 3) and pixels.dtype == np.uint8
+    assert pixels_of(drawing).shape == (800, 1300, 3)
     assert np.array_equal(probabilities, copies[0]) and np.array_equal(labels, copies[1])
 
 
@@ -54,7 +66,7 @@ def test_the_scatter_shows_at_most_2000_points_and_the_means_of_all(rng):
 def test_overview_of_few_examples_or_one_class(probabilities, labels):
     drawing = plots.overview(np.array(probabilities, np.float32), labels, NAMES)
     assert ("one class only" in drawing.axes[2].get_title()) == (len(set(labels)) == 1)
-    assert plots.to_pixels(drawing).std() > 0
+    assert pixels_of(drawing).std() > 0
 
 
 def test_overview_refuses_nan():
@@ -62,49 +74,93 @@ def test_overview_refuses_nan():
         plots.overview([0.5, np.nan], [0, 1], NAMES)
 
 
-@pytest.mark.parametrize(("count", "axes"), [(0, 8), (1, 8), (9, 16), (30, 24)])
-def test_most_wrong_is_a_grid_of_at_most_24_titled_pictures(count, axes, rng):
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_a_gallery_shows_each_picture_with_its_words(count, rng):
     images = rng.integers(0, 256, [count, 5, 4, 3], dtype=np.uint8)
-    drawing = plots.most_wrong(images, np.full(count, 0.034), np.arange(count) % 2, NAMES)
-    titles = [ax.get_title() for ax in drawing.axes if ax.images]
-    assert len(drawing.axes) == axes
-    assert titles == ["Dog, p(Cat) 0.03", "Cat, p(Cat) 0.03"] * 12 if count > 24 else len(titles) == count
-    assert all(np.array_equal(ax.images[0].get_array(), image) for ax, image in zip(drawing.axes, images))
+    drawing = plots.gallery(images, [f"picture {i}" for i in range(count)], columns=4)
+    shown = [image.get_array() for image in drawing.axes[0].images]
+    assert len(shown) == count and all(np.array_equal(one, image) for one, image in zip(shown, images))
+    assert texts(drawing) == ([f"picture {i}" for i in range(count)] or ["none"])
+    assert pixels_of(drawing).std() > 0 or not count
 
 
-def test_most_wrong_draws_gray_pictures_from_black_to_white():
-    images = np.full([9, 8, 10, 1], 100, np.uint8)
-    pixels = plots.to_pixels(plots.most_wrong(images, [0.5] * 9, [1] * 9, NAMES))
-    assert pixels.shape == (2 * 160, 1200, 3)
+def test_gray_pictures_go_from_black_to_white():
+    pixels = pixels_of(plots.gallery(np.full([9, 8, 10, 1], 100, np.uint8)))
     assert [100, 100, 100] in pixels[100, 40:100].tolist()
+
+
+def test_predictions_say_which_word_is_true_and_mark_the_mistakes(rng):
+    images, p = rng.integers(0, 256, [2, 4, 4, 1], dtype=np.uint8), np.array([[0.9, 0.1], [0.25, 0.75]])
+    drawing = plots.predictions(images, p, [0, 0], NAMES)
+    assert texts(drawing) == ["true: Dog\nsaid: Dog 0.90", "true: Dog\nsaid: Cat 0.75"]
+    assert [text.get_weight() for text in drawing.axes[0].texts] == ["normal", "bold"]
+    assert texts(plots.predictions(images, p, None, NAMES)) == ["Dog 0.90", "Cat 0.75"]
 
 
 def test_float_pictures_are_refused():
     with pytest.raises(ValueError, match="uint8"):
-        plots.most_wrong(np.zeros([1, 2, 2, 3]), [0.5], [0], NAMES)
-    with pytest.raises(ValueError, match="uint8"):
-        plots.contact_sheet(np.zeros([1, 1, 2, 2, 3]))
+        plots.gallery(np.zeros([1, 2, 2, 3]))
 
 
-def test_contact_sheet_of_gray_pictures_by_hand():
-    images = np.array([[[[1, 2]], [[3, 4]]], [[[5, 6]], [[7, 8]]]], np.uint8)[..., np.newaxis]  # 2 x 2 of 1 x 2 pixels
-    sheet = plots.contact_sheet(images, gap=1)
-    assert sheet.shape == (3, 5, 3) and sheet.dtype == np.uint8
-    assert sheet[..., 0].tolist() == [[1, 2, 255, 3, 4], [255] * 5, [5, 6, 255, 7, 8]]
-    assert np.array_equal(sheet[..., 0], sheet[..., 1]) and np.array_equal(sheet[..., 0], sheet[..., 2])
+@pytest.mark.parametrize("shape", [(3, 3, 1, 5), (3, 3, 3, 20), (5, 5, 7, 2), (28, 28, 1, 40)])
+def test_filters_are_on_one_scale_of_both_signs(shape, rng):
+    kernels = rng.normal(size=shape)
+    drawing = plots.filters(kernels, name="conv1/w", count=16)
+    assert f"{min(16, shape[3])} of {shape[3]} filters" in drawing.axes[0].get_title()
+    if shape[2] == 1:
+        low, high = drawing.axes[0].images[0].get_clim()
+        assert -low == high == pytest.approx(np.abs(kernels[..., :16]).max(), rel=1e-5)
+    assert pixels_of(drawing).std() > 0
 
 
-@pytest.mark.parametrize("gap", [0, 2, 5])
-def test_contact_sheet_keeps_each_picture(gap, rng):
-    images = rng.integers(0, 255, [2, 3, 4, 5, 3], dtype=np.uint8)
-    copy = images.copy()
-    sheet = plots.contact_sheet(images, gap=gap)
-    assert sheet.shape == (8 + gap, 15 + 2 * gap, 3)
-    for (r, k), _ in np.ndenumerate(images[:, :, 0, 0, 0]):
-        top, left = r * (4 + gap), k * (5 + gap)
-        assert np.array_equal(sheet[top : top + 4, left : left + 5], images[r, k])
-    assert np.all(sheet == 255, axis=2).sum() == sheet.shape[0] * sheet.shape[1] - 2 * 3 * 4 * 5
-    assert np.array_equal(images, copy)
+def test_a_mosaic_keeps_each_tile_and_leaves_gaps_empty(rng):
+    tiles = rng.normal(size=[5, 2, 3])
+    sheet = mosaic(tiles, 3)
+    assert sheet.shape == (2 * 3 - 1, 3 * 4 - 1)
+    for i, tile in enumerate(tiles):
+        top, left = 3 * (i // 3), 4 * (i % 3)
+        np.testing.assert_allclose(sheet[top : top + 2, left : left + 3], tile, rtol=1e-6)
+    assert np.isfinite(sheet).sum() == tiles.size
+
+
+def test_feature_maps_are_the_channels_that_vary_most(rng):
+    maps = rng.normal(size=[6, 6, 9]) * np.array([1, 1, 1, 1, 1, 1, 1, 50, 60])
+    image = rng.integers(0, 256, [12, 12, 3], dtype=np.uint8)
+    layers = {"conv1": maps, "block1": rng.normal(size=[9, 4]), "dense1": np.arange(5.0)}
+    drawing = plots.feature_maps(image, layers, count=2)
+    titles = [ax.get_title(loc="left") for ax in drawing.axes]
+    assert titles[0].startswith("picture") and "conv1: 6x6x9, the 2 channels" in titles[1] and "5 numbers" in titles[3]
+    assert "block1: 3x3x4" in titles[2]
+    strip = drawing.axes[1].images[0].get_array()
+    np.testing.assert_allclose(strip[:, :6], maps[..., 7], rtol=1e-5)
+    np.testing.assert_allclose(strip[:, 7:], maps[..., 8], rtol=1e-5)
+
+
+def test_curves_have_whole_epochs_the_reported_one_and_the_test():
+    rows = [{"epoch": e, "train": {"loss": 1 / e}, "validation": {"loss": 2.0, "accuracy": 0.5}} for e in (1, 2, 3)]
+    drawing = plots.curves(rows, reported=2, test={"loss": 1.25, "accuracy": 0.75})
+    assert [ax.get_title() for ax in drawing.axes] == ["test loss 1.2500", "test accuracy 0.7500"]
+    assert all(tick == int(tick) for tick in drawing.axes[0].get_xticks())
+    assert "reported, epoch 2" in [text.get_text() for text in drawing.axes[0].get_legend().get_texts()]
+
+
+def test_a_figure_shows_itself_in_jupyter():
+    drawing, _ = plots.figure(2, 2)
+    assert drawing._repr_png_().startswith(b"\x89PNG")
+
+
+def test_only_large_pictures_are_jpegs(rng):
+    small, _ = plots.compact(plots.gallery(rng.integers(0, 256, [1, 4, 4, 1], dtype=np.uint8)))
+    large, size = plots.compact(plots.gallery(rng.integers(0, 256, [25, 150, 150, 3], dtype=np.uint8)))
+    assert small.startswith(b"\x89PNG") and large.startswith(b"\xff\xd8")
+    assert Image.open(io.BytesIO(large)).size == size
+
+
+def test_a_page_is_whole_by_itself_and_escapes_its_words():
+    drawn = page.picture(plots.png(plots.figure(1, 1)[0]), 'cat & "dog"')
+    text = page.page("a < b", [("first", [page.table([("<b>", 3, 0.12345678)], head=("name", "n", "x")), drawn])])
+    assert "a &lt; b" in text and "&lt;b&gt;" in text and "0.1235" in text and "cat &amp; &quot;dog&quot;" in text
+    assert "data:image/png;base64," in text and "http" not in text
 
 
 def test_matplotlib_and_sklearn_wait_until_they_are_needed():

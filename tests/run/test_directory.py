@@ -268,6 +268,7 @@ def test_a_limit_of_the_size_of_files_costs_the_curves(tmp_path):
     assert "TensorBoard's files cannot be written, the run goes on" in done.stderr
 
 
+@pytest.mark.drawn
 def test_drawings_that_cannot_be_written_cost_one_warning(tmp_path, monkeypatch, capsys):
     def full(place, drawings):
         raise OSError(28, "No space left on device", str(place))

@@ -1,7 +1,6 @@
 """Runs on pictures: what is said of the files, and which pictures are looked at."""
 
 import dataclasses
-import io
 import json
 
 import numpy as np
@@ -12,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_run import final_bytes, measures
 
 from tfcore import checkpoint, plots, recipes
-from tfcore.data import Arrays, Splits, augment, load
+from tfcore.data import Arrays, Splits, load
 from tfcore.data.augment import Augment
 from tfcore.data.order import Rows
 from tfcore.models import cnn
@@ -43,18 +42,11 @@ def write_folder(root, per_class=20, bad=()):
     return root
 
 
-def undrawn(patch):
-    """Draws nothing from now on: that takes longer than a training as small as these."""
-    patch.setattr(report, "drawings", lambda *_: {})
-    for name in ("survey", "curves", "confusion_matrix", "save"):
-        patch.setattr(plots, name, lambda *_: None)
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    """A cache of its own, and no drawings; the fixture `done` does draw."""
+    """A cache of its own; only the fixture `done` draws."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    undrawn(monkeypatch)
+    monkeypatch.setattr(plots, "survey", lambda _: plots.curves([]))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +102,8 @@ def test_without_bad_files_the_list_is_empty(tmp_path):
 
 def test_plots_of_the_files_and_of_the_measures(done):
     directory, _ = done
-    names = {"survey.png", "measures.png", "most_wrong.png", "curves.png", "confusion.png"}
+    names = ("survey", "measures", "most_wrong", "curves", "confusion", "predictions", "filters", "feature_maps")
+    names = {f"{name}.png" for name in (*names, "training_pictures", "augmented")}
     assert {path.name for path in (directory / "plots").iterdir()} == names
     for name in names:
         with Image.open(directory / "plots" / name) as image:
@@ -154,39 +147,20 @@ def read_events(directory, split="train"):
     return accumulator
 
 
-def test_tensorboard_shows_what_augmentation_does(done, folder):
-    """Eight rows: the picture, and seven epochs; two white pixels between."""
-    events = read_events(done[0])
-    (event,) = events.Tensors("augmented")
-    _, _, png = tf.make_ndarray(event.tensor_proto)
-    shown = np.asarray(Image.open(io.BytesIO(png)))
-    assert event.step == 0 and shown.shape == (8 * 8 + 7 * 2, 8 * 8 + 7 * 2, 3)
-    images = load("folder", folder, image_size=(8, 8), validation=4, max_bad_fraction=0.2).train.images
-    for epoch in range(-1, 7):
-        wanted = images[:8]
-        if epoch >= 0:
-            draws = augment.draw(RECIPE.seed, epoch, len(images))
-            wanted = augment.apply(RECIPE.augment, wanted, draws[:8]).numpy()
-        for i in range(8):
-            left = 10 * (epoch + 1)
-            np.testing.assert_array_equal(shown[10 * i : 10 * i + 8, left : left + 8], wanted[i])
-    assert (shown[8:10] == 255).all() and (shown[:, 8:10] == 255).all()
-
-
 def test_tensorboard_gets_the_measures_of_each_epoch(done):
     directory, _ = done
-    train, validation = read_events(directory), read_events(directory, "validation")
-    for tag in ("pearson", "mse", "accuracy_at/0.5", "mean_prediction/light", "best_threshold"):
+    validation = read_events(directory, "validation")
+    for tag in ("measures/pearson", "thresholds/accuracy_at/0.5", "measures/mean_prediction/light", "accuracy"):
         values = [float(tf.make_ndarray(e.tensor_proto)) for e in validation.Tensors(tag)]
-        assert values == pytest.approx([row[3][tag] for row in measures(directory)])
-    steps = [row[1] for row in measures(directory)]
-    for tag in ("measures", "most_wrong"):
-        assert [event.step for event in train.Tensors(tag)] == steps
+        name = tag.split("/", 1)[1] if "/" in tag else tag
+        assert values == pytest.approx([row[3][name] for row in measures(directory)])
 
 
+@pytest.mark.drawn
 def test_no_picture_of_augmentation_without_any(tmp_path):
     recipes.train(dataclasses.replace(RECIPE, epochs=1, augment=Augment()), tmp_path, splits=made_set())
-    assert "augmented" not in read_events(tmp_path).Tags()["tensors"]
+    tags = read_events(tmp_path).Tags()["tensors"]
+    assert "pictures/training pictures" in tags and "pictures/augmented" not in tags
     assert not (tmp_path / "bad_files.json").exists()
 
 

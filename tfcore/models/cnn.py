@@ -139,9 +139,7 @@ def forward(config, weights, stats, x, *, training, seed=None):
                 x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name="norm")
                 x = tf.nn.relu(x)
                 x = _pool(config, x) if ends_block else x
-            elif (
-                ends_block
-            ):  # bias and relu are monotone: the same after the pool, on a quarter of the values
+            elif ends_block:  # bias and relu are monotone: the same after the pool, on a quarter of the values
                 x = conv2d({"w": layer["w"]}, x, padding=config.padding)
                 x = tf.nn.relu(tf.nn.bias_add(_pool(config, x), layer["b"]))
             else:

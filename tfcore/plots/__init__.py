@@ -2,10 +2,12 @@
 
 from tfcore.plots.classes import confusion_matrix
 from tfcore.plots.curves import curves
-from tfcore.plots.figures import figure, save, to_pixels
-from tfcore.plots.pictures import contact_sheet, most_wrong, survey
+from tfcore.plots.figures import compact, figure, png, save, titled
+from tfcore.plots.networks import feature_maps, filters
+from tfcore.plots.pictures import gallery, predictions, survey
 from tfcore.plots.two_classes import overview
 
 __all__ = [
-    "confusion_matrix", "contact_sheet", "curves", "figure", "most_wrong", "overview", "save", "survey", "to_pixels",
+    "compact", "confusion_matrix", "curves", "feature_maps", "figure", "filters", "gallery", "overview", "png",
+    "predictions", "save", "survey", "titled",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ def confusion_matrix(confusion, class_names):
     """
     class_names = drawable(class_names)
     count = min(len(class_names), 30)
-    drawing, ax = figure(1.5 + 0.7 * count, 1.2 + 0.6 * count)
+    drawing, ax = figure(max(1.5 + 0.7 * count, 6), max(1.2 + 0.6 * count, 4))
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), share in np.ndenumerate(shares if len(class_names) == count else np.zeros([0, 0])):

@@ -2,15 +2,29 @@
 
 from tfcore.plots.figures import figure
 
+STYLES = {"train": ("tab:blue", "--", "."), "validation": ("tab:orange", "-", "s")}
 
-def curves(history):
-    """Draws loss and accuracy of training and validation over the epochs. history: the rows of metrics.jsonl."""
+
+def curves(history, *, reported=None, test=None):
+    """Draws loss and accuracy of training and validation over the epochs.
+
+    Args:
+      history: the rows of metrics.jsonl.
+      reported: the epoch whose weights were tested, which is marked.
+      test: {"loss", "accuracy"} of the test, which the titles tell.
+    """
     drawing, axes = figure(10, 4, ncols=2)
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [row["epoch"] for row in history]
     for ax, name in zip(axes, ("loss", "accuracy")):
-        for split in ("train", "validation"):
-            ax.plot(epochs, [row[split][name] for row in history], marker=".", label=split)
-        ax.set(xlabel="epoch", ylabel=name)
+        for split, (color, line, marker) in STYLES.items():
+            values = [row[split].get(name, float("nan")) for row in history]
+            ax.plot(epochs, values, color=color, linestyle=line, marker=marker, markersize=4, label=split)
+        if reported in epochs:
+            ax.axvline(reported, color="gray", linestyle=":", label=f"reported, epoch {reported}")
+        ax.set(xlabel="epoch", ylabel=name, title=f"test {name} {test[name]:.4f}" if test else "")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.legend()
     return drawing

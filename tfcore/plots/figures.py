@@ -1,25 +1,65 @@
-"""Matplotlib's figures without a window: made, rendered, and written as PNG files."""
+"""Matplotlib's figures without a window: made, and written as files."""
 
 import contextlib
+import io
 import os
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from tfcore.files import durable
 from tfcore.showing import readable
 
+ENLARGED = 1.25  # letters and lines, so that a picture can be read at half its size
+LARGE = 250_000  # bytes
 LONGEST = 30  # letters of a class name
 
 
-def figure(width, height, **options):
-    """Returns a figure and its axes, without a window and without touching Matplotlib's global state."""
+def figure(width, height, *, layout="constrained", **options):
+    """Returns a figure and its axes, without a window and without touching Matplotlib's global state.
+
+    In Jupyter a figure shows itself.
+
+    Args:
+      width, height: in hundreds of pixels.
+      layout: Matplotlib's; None is much quicker, for who places the axes.
+      options: of `Figure.subplots`.
+    """
     with _any_backend():
         from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(width, height), layout="constrained", dpi=100)
+    class Drawing(Figure):
+        """A figure that Jupyter shows where a cell ends in it."""
+
+        def _repr_png_(self):
+            return png(self)
+
+    drawing = Drawing(figsize=(width / ENLARGED, height / ENLARGED), layout=layout, dpi=100 * ENLARGED)
     return drawing, drawing.subplots(**options)
+
+
+def titled(drawing, title):
+    """Returns the figure with a title above all of it, such as which run, set and part it shows."""
+    drawing.suptitle(readable(title), fontsize=9)
+    return drawing
+
+
+def png(drawing):
+    """Returns the bytes of a figure's PNG file."""
+    file = io.BytesIO()
+    with _as_written(drawing):
+        drawing.savefig(file, format="png")
+    return file.getvalue()
+
+
+def compact(drawing):
+    """Returns the bytes of a figure's PNG file, or JPEG where that is large, as of photographs; and (width, height)."""
+    encoded = png(drawing)
+    if len(encoded) > LARGE:
+        file = io.BytesIO()
+        with _as_written(drawing):
+            drawing.savefig(file, format="jpeg", pil_kwargs={"quality": 80})
+        encoded = file.getvalue()
+    return encoded, tuple(int(side) for side in drawing.get_size_inches() * drawing.dpi)
 
 
 def save(directory, drawings):
@@ -27,19 +67,8 @@ def save(directory, drawings):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawings.items():
-        with durable(directory / f"{name}.png") as file, _as_written(drawing):
-            drawing.savefig(file, format="png")
-
-
-def to_pixels(drawing):
-    """Renders a figure. -> [H, W, 3] uint8, of its size in inches times its dpi."""
-    with _any_backend():
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(drawing)
-    with _as_written(drawing):
-        canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
+        with durable(directory / f"{name}.png") as file:
+            file.write(png(drawing))
 
 
 def drawable(class_names):

@@ -1,68 +1,78 @@
-"""Pictures side by side, and what was found in a folder of them."""
-
-import math
-import textwrap
+"""Pictures side by side with words, and what was found in a folder of them."""
 
 import numpy as np
 
 from tfcore.plots.figures import drawable, figure
 
-PICTURES, COLUMNS = 24, 8  # of `most_wrong`
+COLUMNS = 5
 
 
-def survey(found):
-    """Draws the counts of the classes and the commonest sizes of an `folders.Survey`."""
-    drawing, axes = figure(10, 4, ncols=2)
-    sizes = list(found.sizes.items())[:12]
-    places = range(len(found.counts))
-    axes[0].bar(places, list(found.counts.values()))
-    axes[0].set_xticks(places, drawable(found.counts))
-    axes[0].set(ylabel="pictures")
-    axes[1].barh([f"{width} x {height}" for (width, height), _ in sizes], [count for _, count in sizes])
-    axes[1].set(xlabel="pictures", title="commonest sizes, width x height")
-    axes[1].invert_yaxis()
-    return drawing
-
-
-def most_wrong(images, probabilities, labels, class_names):
-    """Draws the first 24 pictures, 8 in a row, each with its true class and its probability of class 1.
+def gallery(images, titles=None, *, columns=COLUMNS, marked=None):
+    """Draws pictures in rows, each with its title below it.
 
     Args:
-      images: [M, H, W, C] uint8, C is 1 or 3; in the order of `binary.most_wrong`.
-      probabilities: [M] floats in 0..1.
-      labels: [M], 0 or 1.
-      class_names: the names of class 0 and class 1.
-    Raises:
-      ValueError: images are not uint8.
-    """
-    images, class_names = _pixels(images)[:PICTURES], drawable(class_names)
-    rows = max(1, math.ceil(len(images) / COLUMNS))
-    height = 1.5 * images.shape[1] / images.shape[2] + 0.4  # of a picture 1.5 inches wide, and its title
-    drawing, axes = figure(1.5 * COLUMNS, height * rows, nrows=rows, ncols=COLUMNS, squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, image, p, label in zip(axes.flat, images, probabilities, labels):
-        ax.imshow(image, cmap="gray", vmin=0, vmax=255)
-        title = f"{class_names[int(label)]}, p({class_names[1]}) {float(p):.2f}"
-        ax.set_title(textwrap.fill(title, 24), fontsize=9)
-    return drawing
-
-
-def contact_sheet(images, gap=2):
-    """Puts R rows of K pictures side by side, `gap` white pixels between them.
-
-    Args:
-      images: [R, K, H, W, C] uint8, C is 1 or 3.
-    Returns: [R H + (R - 1) gap, K W + (K - 1) gap, 3] uint8.
+      images: [N, H, W, C] uint8, C is 1 or 3.
+      titles: N texts, of one or two lines; None for none.
+      columns: pictures in a row.
+      marked: [N] booleans: whose title is bold and red.
     Raises:
       ValueError: images are not uint8.
     """
     images = _pixels(images)
-    rows, columns, height, width, _ = images.shape
-    sheet = np.full([rows, height + gap, columns, width + gap, 3], 255, np.uint8)
-    sheet[:, :height, :, :width] = images.transpose(0, 2, 1, 3, 4)  # rows of pixels before columns of pictures
-    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), 3)
-    return sheet[: len(sheet) - gap, : sheet.shape[1] - gap]
+    titles = [""] * len(images) if titles is None else titles
+    lines = max([title.count("\n") + 1 for title in titles if title], default=0)
+    rows = max(1, -(-len(images) // columns))
+    side = 8.0 / columns  # hundreds of pixels of a picture's width
+    proportion = images.shape[1] / images.shape[2]
+    tall, wide = proportion + lines * 0.21 / side + 0.06, 1.06  # of a cell, in widths of a picture
+    size = side * wide * columns, side * tall * rows + 0.3
+    drawing, ax = figure(*size, layout=None)
+    ax.set_position([0, 0, 1, 1 - 0.3 / size[1]])  # a title is above
+    for i, (image, title) in enumerate(zip(images, titles)):
+        x, y = i % columns * wide, i // columns * tall
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(x, x + 1, y + proportion, y), interpolation="nearest")
+        style = {"color": "firebrick", "weight": "bold"} if marked is not None and marked[i] else {}
+        ax.text(x + 0.5, y + proportion + 0.02, title, ha="center", va="top", fontsize=9, **style)
+    ax.set(xlim=(-0.03, columns * wide - 0.03), ylim=(rows * tall, -0.03), aspect="equal")
+    ax.set_axis_off()
+    if not len(images):
+        ax.text(columns * wide / 2, tall / 2, "none", ha="center")
+    return drawing
+
+
+def predictions(images, probabilities, labels, class_names, *, columns=COLUMNS):
+    """Draws pictures with their true class, and the predicted one with its probability; mistakes are bold and red.
+
+    Args:
+      images: [N, H, W, C] uint8, C is 1 or 3.
+      probabilities: [N, C] floats in 0..1.
+      labels: [N] integers; None where the true class is not known.
+      class_names: the C names.
+    """
+    names, chosen = drawable(class_names), np.argmax(probabilities, axis=1)
+    said = [f"{names[c]} {p[c]:.2f}" for c, p in zip(chosen, probabilities)]
+    if labels is None:
+        return gallery(images, said, columns=columns)
+    titles = [f"true: {names[label]}\nsaid: {words}" for label, words in zip(labels, said)]
+    return gallery(images, titles, columns=columns, marked=chosen != np.asarray(labels))
+
+
+def survey(found):
+    """Draws the counts of the classes and how the sizes of the pictures spread, of a `folders.Survey`."""
+    drawing, axes = figure(10, 4, ncols=2)
+    places = range(len(found.counts))
+    bars = axes[0].bar(places, list(found.counts.values()), color="tab:blue")
+    axes[0].bar_label(bars, fmt="{:,.0f}")
+    axes[0].set_xticks(places, drawable(found.counts), rotation=45 if len(found.counts) > 6 else 0)
+    axes[0].set(ylabel="pictures")
+    sizes, counts = np.array([*found.sizes]).reshape(-1, 2), np.array([*found.sizes.values()], float)
+    area = 6 + 300 * counts / max(counts.max(initial=0), 1)
+    axes[1].scatter(*sizes.T, s=area, alpha=0.4, color="tab:blue", edgecolors="black", linewidths=0.3)
+    for (width, height), count in list(found.sizes.items())[:1]:
+        axes[1].annotate(f"{width} x {height}: {int(count):,}", (width, height), ha="right", va="bottom")
+    axes[1].set(xlabel="width, pixels", ylabel="height, pixels", title="sizes; a larger dot stands for more pictures")
+    axes[1].grid(alpha=0.3)
+    return drawing
 
 
 def _pixels(images):

@@ -1,36 +1,43 @@
-"""What a run shows in TensorBoard: scalars, histograms, pictures, the graph and the configuration."""
+"""What a run shows in TensorBoard: event files, and how each of its pages reads them."""
 
 import contextlib
 import json
 import re
 from pathlib import Path
 
-from tfcore import tree
+import numpy as np
+
+from tfcore import files, tree
 from tfcore.quiet import tf
 from tfcore.showing import readable, warn
 
+WHOLE = "."  # the run itself, beside its parts train, validation and test
+FIRST = ("accuracy", "loss")  # groups are opened and sorted by name: these two come first, thresholds last
+GROUPS = (("thresholds", re.compile(r".*_at/0\.\d$")), ("progress", re.compile(r"learning_rate|gradient_norm|images_")))
+THRESHOLDS, CURVES = 101, 100  # of precision and recall: points of a class, and classes
+
 
 class Board:
-    """Writes event files under `run_dir`/train and `run_dir`/validation, with equal tags so that curves overlay."""
+    """Writes event files under `run_dir`, /train, /validation and /test, with equal tags so that curves overlay."""
 
     def __init__(self, run_dir):
         self._run_dir, self._writers, self._warned = Path(run_dir), {}, False
 
-    def _writer(self, split):
-        """Returns the writer of `split`, whose file begins with the first thing to write; else one of nothing."""
+    def _writer(self, part):
+        """Returns the writer of `part`, whose file begins with the first thing to write; else one of nothing."""
         try:
-            if split not in self._writers:
-                self._writers[split] = tf.summary.create_file_writer(str(self._run_dir / split))
-            return self._writers[split]
+            if part not in self._writers:
+                self._writers[part] = tf.summary.create_file_writer(str(self._run_dir / part))
+            return self._writers[part]
         except (tf.errors.OpError, OSError) as error:
             self._warn(error)
             return tf.summary.create_noop_writer()
 
     @contextlib.contextmanager
-    def _writing(self, split, step):
-        """Makes `split` the place of tf.summary's calls. What cannot be written costs one warning, not the run."""
+    def writing(self, part, step=0):
+        """Makes `part` the place of tf.summary's calls. What cannot be written costs one warning, not the run."""
         try:
-            with self._writer(split).as_default(step=step):
+            with self._writer(part).as_default(step=step):
                 yield
         except (tf.errors.OpError, OSError) as error:
             self._warn(error)
@@ -41,32 +48,89 @@ class Board:
             warn(f"TensorBoard's files cannot be written, the run goes on: {self._run_dir}: {reason}")
         self._warned = True
 
-    def scalars(self, split, values, step):
-        """Writes {tag: number} at a step."""
-        with self._writing(split, step):
-            for tag, value in values.items():
-                tf.summary.scalar(readable(tag), value)
+    def scalars(self, part, values, step):
+        """Writes {name: number} at a step, each in its group."""
+        with self.writing(part, step):
+            for name, value in values.items():
+                tf.summary.scalar(grouped(readable(name)), value)
 
-    def histograms(self, values, step):
-        """Writes a histogram of each leaf of a tree under its path."""
-        with self._writing("train", step):
-            for path, leaf in tree.flatten(values).items():
-                tf.summary.histogram(path, leaf)
+    def histograms(self, weights, gradients, step):
+        """Writes a histogram of each leaf of two trees under its path."""
+        with self.writing("train", step):
+            for group, values in (("weights", weights), ("weights_gradients", gradients)):
+                for path, leaf in tree.flatten(values).items():
+                    tf.summary.histogram(f"{group}/{path}", leaf)
 
     def text(self, tag, text):
         """Writes a text, in Markdown."""
-        with self._writing("train", 0):
+        with self.writing("train"):
             tf.summary.text(tag, text)
 
-    def graph(self, concrete):
-        """Writes the graph of a concrete function."""
-        with self._writing("train", 0):
-            tf.summary.graph(concrete.graph)
+    def graph(self, graph, tag=None):
+        """Writes a GraphDef: the run's graph, or with a tag a further one."""
+        with self.writing("train"):
+            if not tag:
+                tf.summary.graph(graph)
+                return
+            traced = tf.compat.v1.RunMetadata()
+            traced.function_graphs.add().pre_optimization_graph.CopyFrom(graph)
+            plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="graph_run_metadata_graph", content=b"1")
+            tf.summary.write(tag, traced.SerializeToString(), metadata=tf.compat.v1.SummaryMetadata(plugin_data=plugin))
 
-    def image(self, tag, image, step):
-        """Writes a picture, [H, W, C] uint8."""
-        with self._writing("train", step):
-            tf.summary.image(tag, image[tf.newaxis])
+    def picture(self, part, tag, encoded, size, step):
+        """Writes a picture: the bytes of a PNG or JPEG file, and its (width, height)."""
+        from tensorboard.plugins.image.metadata import create_summary_metadata
+
+        with self.writing(part, step):
+            values = tf.constant([*(str(side).encode() for side in size), encoded])
+            tf.summary.write(f"pictures/{tag}", values, metadata=create_summary_metadata(None, None))
+
+    def settings(self, values):
+        """Writes {name: setting} for the page HParams, which puts runs side by side."""
+        from tensorboard.plugins.hparams import api
+
+        simple = {name: v if isinstance(v, bool | int | float | str) else json.dumps(v) for name, v in values.items()}
+        with self.writing(WHOLE):
+            api.hparams(simple)
+
+    def layout(self):
+        """Writes which curves the page Custom Scalars puts together."""
+        from tensorboard.plugins.custom_scalar import layout_pb2, summary
+
+        charts = [
+            layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[rf"^{tag}$"]))
+            for title, tag in (("loss", "loss"), ("accuracy", "accuracy"), ("learning rate", "progress/learning_rate"))
+        ]
+        layout = layout_pb2.Layout(category=[layout_pb2.Category(title="training", chart=charts)])
+        with self.writing("train"):
+            tf.summary.experimental.write_raw_pb(summary.pb(layout).SerializeToString(), step=0)
+
+    def precision_recall(self, part, probabilities, labels, class_names, step):
+        """Writes precision and recall over the threshold, a curve a class. probabilities: [N, C], labels: [N]."""
+        from tensorboard.plugins.pr_curve import summary
+
+        with self.writing(part, step):
+            for c, name in enumerate(map(readable, class_names[:CURVES])):
+                curve = summary.pb(f"classes/{name}", labels == c, probabilities[:, c], num_thresholds=THRESHOLDS)
+                tf.summary.experimental.write_raw_pb(curve.SerializeToString(), step=step)
+
+    def projector(self, part, vectors, names, images=None):
+        """Writes what the Projector shows: vectors, [N, D], with a name each, and pictures, [N, H, W, 3] uint8."""
+        from google.protobuf import text_format
+        from tensorboard.plugins.projector import ProjectorConfig
+
+        folder, config = self._run_dir / part, ProjectorConfig()
+        named = config.embeddings.add(tensor_name="last hidden layer", tensor_shape=vectors.shape)
+        named.tensor_path, named.metadata_path = "vectors.tsv", "names.tsv"
+        with files.durable(folder / "vectors.tsv") as file:
+            np.savetxt(file, vectors, fmt="%.3g", delimiter="\t")
+        files.write_text(folder / "names.tsv", "".join(readable(name) + "\n" for name in names))
+        if images is not None:
+            named.sprite.image_path = "sprites.png"
+            named.sprite.single_image_dim.extend([images.shape[2], images.shape[1]])
+            with files.durable(folder / "sprites.png") as file:
+                file.write(tf.io.encode_png(sprite_sheet(images)).numpy())
+        files.write_text(folder / "projector_config.pbtxt", text_format.MessageToString(config))
 
     def flush(self):
         """Makes all that was written visible to TensorBoard."""
@@ -77,6 +141,17 @@ class Board:
                 self._warn(error)
 
 
-def config_text(config):
-    """Returns JSON values as a Markdown block."""
-    return "```json\n" + json.dumps(config, indent=2) + "\n```"
+def grouped(name):
+    """Returns the tag of a measure: loss and accuracy as they are, others behind them, in a group."""
+    if name in FIRST:
+        return name
+    return next((f"{group}/{name}" for group, names in GROUPS if names.match(name)), f"measures/{name}")
+
+
+def sprite_sheet(images):
+    """Puts N pictures row by row into a square sheet, as the Projector reads them. [N, H, W, 3] -> [.., .., 3]."""
+    count, height, width, channels = images.shape
+    side = int(np.ceil(np.sqrt(count)))
+    sheet = np.zeros([side * side, height, width, channels], np.uint8)
+    sheet[:count] = images
+    return sheet.reshape(side, side, height, width, channels).swapaxes(1, 2).reshape(side * height, side * width, -1)

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from tfcore import files, optimizers, plots, tree
-from tfcore.data import augment
+from tfcore import files, metrics, optimizers, plots, training, tree
 from tfcore.data.meter import EVERY, watched
 from tfcore.quiet import tf
-from tfcore.run import report
-from tfcore.run.board import Board, config_text
+from tfcore.run import anatomy, exhibits
+from tfcore.run.board import Board
+from tfcore.run.environment import environment
+from tfcore.run.summary import sizes
 from tfcore.run.task import loss_fn_of
-from tfcore.showing import readable, spared
+from tfcore.showing import readable, warn
+
+DRAWN = (1, 3, 10, 30, 100, 300, 1000)  # epochs whose predictions are drawn while training goes on
 
 
 class Console:
@@ -29,34 +32,41 @@ class Console:
     def __init__(self, task, place, plan, *, histograms=False):
         self._task, self._place, self._plan, self._histograms = task, place, plan, histograms
         self._board = Board(place.path)
-        self._artist, self._drawing = ThreadPoolExecutor(1), None
+        self._artist, self._drawing, self._warned = ThreadPoolExecutor(1), None, False
 
     def introduce(self, state, *, resumed):
         """Shows what is about to be trained, on what: the set, the table of parameters, the graph, the settings."""
         task, splits = self._task, self._task.splits
-        sizes = ", ".join(f"{len(getattr(splits, part).labels):,} {part}" for part in ("train", "validation", "test"))
-        print(f"{splits.name}: {sizes} images of {len(splits.class_names)} classes")
+        print(f"{splits.name}: {sizes(splits)}")
         if splits.source:
             self._introduce_pictures(splits.source)
-        size = self._plan.batch_size
-        forward = tf.function(functools.partial(task.forward, training=False), autograph=False)
-        example = tf.TensorSpec([size, *splits.train.images.shape[1:]], splits.train.images.dtype)
-        concrete = forward.get_concrete_function(state.weights, state.stats, example)
-        print(parameter_table(state.weights, state.stats, flops(concrete, size)), flush=True)
+        concrete = anatomy.traced_forward(task, state, self._plan.batch_size)
+        table = anatomy.parameter_rows(state.weights, state.stats)
+        print(anatomy.as_text(table))
+        count = anatomy.flops(concrete, self._plan.batch_size)
+        print(f"{count:,} floating point operations per image, forward", flush=True)
         if not resumed:
-            self._board.graph(concrete)
-            self._board.text("configuration", config_text({**task.config, **self._plan._asdict()}))
-            if task.augment:
-                sheet = augment.examples(
-                    task.augment, self._plan.seed, splits.train.images[:8], len(splits.train.labels)
-                )
-                self._board.image("augmented", plots.contact_sheet(sheet), 0)
+            self._beside(functools.partial(self._introduce_on_board, concrete, table, state))
+
+    def _introduce_on_board(self, concrete, table, state):
+        """Writes to TensorBoard what is known before the first step."""
+        board, settings = self._board, {**tree.flatten(self._task.config), **self._plan._asdict()}
+        board.layout()
+        board.settings({path.rpartition("/")[2]: value for path, value in settings.items()})
+        board.text("configuration", anatomy.as_markdown([("setting", "value"), *settings.items()]))
+        board.text("parameters", anatomy.as_markdown(table))
+        board.text("environment", anatomy.as_markdown([("of this start", ""), *environment().items()]))
+        board.graph(anatomy.named_graph(concrete, state))
+        board.graph(anatomy.named_graph(anatomy.traced_step(self._task, state, self._plan), state), "training step")
+        drawn = exhibits.of_data(self._task, self._plan.seed)
+        self._pictures("train", drawn, 0)
+        plots.save(self._place / "plots", drawn)
 
     def _introduce_pictures(self, source):
         """Prints and draws what was found in the files, and lists in bad_files.json those that could not be used."""
         print(readable(str(source.survey)))
         rows = [{"file": name, "reason": reason} for name, reason in source.bad]
-        with spared("the survey's drawing and list"):
+        with self.sparing():
             plots.save(self._place / "plots", {"survey": plots.survey(source.survey)})
             files.write_text(self._place / "bad_files.json", json.dumps(rows, indent=2) + "\n")
         for row in rows[:3]:
@@ -79,14 +89,17 @@ class Console:
         return f"epoch {epoch:>{len(str(self._plan.epochs))}}/{self._plan.epochs}"
 
     def end_of_epoch(self, progress, logits, part, state):
-        """Prints the line of an epoch, and writes its curves, drawings and histograms."""
+        """Prints the line of an epoch, and writes its curves, and now and then its drawings and histograms."""
         row = progress.row
         self._board.scalars("train", {"images_per_second": row["images_per_second"]}, row["step"])
         self._board.scalars("validation", row["validation"], row["step"])
         if self._histograms:
-            self._board.histograms(self._weights_and_gradients(state), row["step"])
+            self._board.histograms(*self._weights_and_gradients(state), row["step"])
         self._board.flush()
-        self._draw(functools.partial(report.drawings, logits, part, self._task.splits.class_names), row["step"])
+        if row["epoch"] in DRAWN:
+            kept = training.averages(state.weights, state.slots), state.stats
+            weights, stats = (tree.map(tf.convert_to_tensor, part) for part in kept)
+            self._beside(functools.partial(self._show, "validation", logits, part, weights, stats, row["step"]))
         left = progress.total_seconds / row["epoch"] * (self._plan.epochs - row["epoch"])
         measures = [
             f"{split} loss {row[split]['loss']:.4f} accuracy {row[split].get('accuracy', math.nan):.4f}"
@@ -95,30 +108,69 @@ class Console:
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,} images/s"
         print(f"{self._label(row['epoch'])}  {'  '.join(measures)}  {speed}  left {duration(left)}", flush=True)
 
+    def _show(self, part, logits, examples, weights, stats, step):
+        """Writes to TensorBoard what the network says of a part, and what it has learned. Returns {name: figure}."""
+        names = self._task.splits.class_names
+        drawn = exhibits.of_predictions(logits, examples, names)
+        drawn |= exhibits.of_network(self._task, weights, stats, examples.images[0])
+        self._pictures(part, drawn, step)
+        p = metrics.probabilities(logits).numpy()
+        self._board.precision_recall(part, p, examples.labels, names[: p.shape[1]], step)
+        return drawn
+
+    def _pictures(self, part, drawn, step):
+        for name, drawing in drawn.items():
+            where = f"{part}, step {step:,}" if step else part
+            plots.titled(drawing, f"{self._task.name}, seed {self._plan.seed}, on {self._task.splits.name}: {where}")
+            self._board.picture(part, name.replace("_", " "), *plots.compact(drawing), step)
+
     def _weights_and_gradients(self, state):
         """Returns the weights, and the gradients of the first batch of the set."""
         images, labels = (tf.constant(array[: self._plan.batch_size]) for array in self._task.splits.train)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tree.leaves(state.trainable))
             loss, _ = loss_fn_of(self._task)(state.weights, state.stats, (images, labels), self._plan.seed)
-        return {"weights": state.weights, "gradients": tape.gradient(loss, state.trainable)}
+        return state.weights, tape.gradient(loss, state.trainable)
 
-    def _draw(self, make, step):
-        """Writes to TensorBoard what make() draws, {name: Matplotlib figure}, while training goes on."""
+    def _beside(self, show):
+        """Calls show() while training goes on."""
 
-        def draw():
-            with spared("the drawings"):  # Matplotlib may find no place for its cache
-                for name, drawing in make().items():
-                    self._board.image(name, plots.to_pixels(drawing), step)
+        def spare():
+            with self.sparing():  # Matplotlib may find no place for its cache
+                show()
 
         self._wait()
-        self._drawing = self._artist.submit(draw)
+        self._drawing = self._artist.submit(spare)
+
+    @contextlib.contextmanager
+    def sparing(self):
+        """Turns failures to write drawings in the block into one warning in all: the run goes on without them."""
+        try:
+            yield
+        except OSError as error:
+            if not self._warned:
+                warn(f"the drawings cannot be written, the run goes on: {error}")
+            self._warned = True
 
     def _wait(self):
         """Waits for the drawing under way, and raises what it raised."""
         if self._drawing:
             self._drawing.result()
         self._drawing = None
+
+    def tested(self, measured, logits, weights, stats, step, reported):
+        """Writes the test: its values, its drawings, and what the last layer tells apart. Returns {name: figure}."""
+        self._wait()
+        splits, board = self._task.splits, self._board
+        board.scalars("test", {name: measured[name] for name in ("loss", "accuracy")}, step)
+        shown = {name: value for name, value in measured.items() if isinstance(value, int | float)}
+        board.text("result", anatomy.as_markdown([("test", f"of epoch {reported}"), *shown.items()]))
+        drawn = {}
+        with self.sparing():
+            drawn = self._show("test", logits, splits.test, weights, stats, step)
+            if found := exhibits.projected(self._task, weights, stats, splits.validation):
+                board.projector("validation", *found)
+        return drawn
 
     def close(self):
         """Makes all that was written visible to TensorBoard."""
@@ -147,7 +199,8 @@ class Shown:
         curves["gradient_norm"] = sums["gradient_norm"]
         if self._rate is not None:
             curves["learning_rate"] = float(optimizers.rate_at(self._rate, step - 1))
-        self._board.scalars("train", curves, step)
+        if count == self._plan.steps_per_loop:  # all points are means over as many steps
+            self._board.scalars("train", curves, step)
         means = {name: f"{value:.4f}" for name, value in progress.means().items()}
         self._bar.update(count * self._plan.batch_size)
         self._bar.set_postfix(means)
@@ -176,31 +229,3 @@ def tensorboard_command():
     if Path(os.path.abspath(program)).is_relative_to(Path.cwd()):
         program = Path(os.path.abspath(program)).relative_to(Path.cwd())
     return shlex.quote(str(program))
-
-
-def flops(concrete, batch_size):
-    """Returns the floating point operations per image of a forward pass: its convolutions and matrix products.
-
-    A multiplication and an addition count as two. concrete: traced for `batch_size` images.
-    """
-    total = 0
-    for op in concrete.graph.get_operations():
-        if op.type == "Conv2D":
-            kernel, output = op.inputs[1].shape, op.outputs[0].shape
-            total += 2 * math.prod(kernel) * math.prod(output[1:3])
-        elif op.type == "MatMul":
-            total += 2 * math.prod(op.inputs[0].shape) * op.outputs[0].shape[1] // batch_size
-    return total
-
-
-def parameter_table(weights, stats, flops_per_image):
-    """Returns the table of all weights and stats: path, shape, count and bytes, then the sums."""
-    leaves = {**tree.flatten(weights), **tree.flatten(stats)}
-    rows = [
-        (path, tree.describe(v)[0], math.prod(v.shape), math.prod(v.shape) * v.dtype.size) for path, v in leaves.items()
-    ]
-    rows.append(("total", "", sum(row[2] for row in rows), sum(row[3] for row in rows)))
-    cells = [("parameter", "shape", "count", "bytes"), *((p, s, f"{c:,}", f"{b:,}") for p, s, c, b in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(4)]
-    lines = [f"{p:<{widths[0]}}  {s:<{widths[1]}}  {c:>{widths[2]}}  {b:>{widths[3]}}" for p, s, c, b in cells]
-    return "\n".join([*lines, f"{flops_per_image:,} floating point operations per image, forward"])

@@ -162,7 +162,8 @@ def forget(place):
 
     First goes what says that it is complete, then its weights, then its measures; last what says whose it is.
     """
-    names = ("result.json", "export", "checkpoints", "metrics.jsonl", "stopped", "plots", "train", "validation")
+    names = ("result.json", "export", "checkpoints", "metrics.jsonl", "stopped", "plots", "report.html")
+    names += ("train", "validation", "test", *(path.name for path in (place / ".").glob("events.out.tfevents.*")))
     for path in (place / name for name in (*names, "bad_files.json", "environment.json", "config.json")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

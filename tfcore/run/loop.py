@@ -108,7 +108,7 @@ def train(
                 if stop:
                     raise Stopped(stop[0], save(place, state, progress))
             with ending_at_once(stop, functools.partial(directory.newest, place)):
-                result = test_and_export(place, task, plan, state, progress, config)
+                result = test_and_export(place, task, plan, state, progress, config, console)
             console.end(result)
             return result
 

@@ -1,10 +1,10 @@
-"""What logits say about a part of the data: measures as numbers, and drawings."""
+"""What logits say about a part of the data, as numbers."""
 
 import math
 
 import numpy as np
 
-from tfcore import binary, metrics, plots, training
+from tfcore import binary, metrics, training
 from tfcore.data import Arrays
 from tfcore.data.order import epoch_order, take
 from tfcore.quiet import tf
@@ -65,21 +65,6 @@ def of_classes(logits, part):
         "recall": [round(float(r), 4) for r in recall],
         "confusion": confusion.tolist(),
     }
-
-
-def drawings(logits, part, class_names):
-    """Returns {name: Matplotlib figure} of two classes: the measures, and the worst mistakes.
-
-    The mistakes are drawn where the images are pictures, uint8, not features.
-    """
-    if logits.shape[-1] > 2:
-        return {}
-    p, labels = probabilities(logits), part.labels
-    drawn = {"measures": plots.overview(p, labels, class_names)}
-    if part.images.dtype == np.uint8:
-        worst = binary.most_wrong(p, labels, 24)
-        drawn["most_wrong"] = plots.most_wrong(part.images[worst], p[worst], labels[worst], class_names)
-    return drawn
 
 
 def probabilities(logits):

@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tfcore import checkpoint, files, plots, training
 from tfcore.run import directory, records, report
-from tfcore.showing import spared
+from tfcore.run.summary import summary
 
 RESULT = {"epochs": int, "ended": str, "patience": int, "seconds": int | float} | dict.fromkeys(
     ("train", "validation", "test"), dict
@@ -48,10 +46,12 @@ def complete(place, plan):
     return _result(place, values)
 
 
-def test_and_export(place, task, plan, state, progress, config):
-    """Tests once, on the weights that the run reports; exports them, draws the plots, and returns the Result.
+def test_and_export(place, task, plan, state, progress, config, console):
+    """Tests once, on the weights that the run reports; exports them, shows and draws it all, and returns the Result.
 
-    config: what config.json holds, which the export holds too.
+    Args:
+      config: what config.json holds, which the export holds too.
+      console: the run's Console, which makes the drawings.
     """
     epoch, splits = progress.epoch, task.splits
     if plan.report == "best":
@@ -65,12 +65,7 @@ def test_and_export(place, task, plan, state, progress, config):
     history = records.rows(place / "metrics.jsonl")
     place.check()
     export(place, weights, stats, {**config, "epoch": epoch})
-    with spared("the drawings"):
-        plots.save(place / "plots", {
-            "curves": plots.curves(history),
-            "confusion": plots.confusion_matrix(np.asarray(test["confusion"]), splits.class_names),
-            **report.drawings(logits, splits.test, splits.class_names),
-        })  # fmt: skip
+    drawn = console.tested(test, logits, weights, stats, progress.row["step"], epoch)
     values = {
         "format": records.FORMAT,
         "epochs": progress.epoch,
@@ -82,6 +77,9 @@ def test_and_export(place, task, plan, state, progress, config):
         "validation": validation,
         "test": test,
     }
+    with console.sparing():
+        plots.save(place / "plots", {"curves": plots.curves(history, reported=epoch, test=test), **drawn})
+        files.write_text(place / "report.html", summary(place, task, values, config, weights, stats))
     files.write_text(place / "result.json", json.dumps(values, indent=2) + "\n")
     return _result(place, values)
 

@@ -1,0 +1,59 @@
+"""A page of pictures and tables for a browser: one file that needs no other."""
+
+import base64
+import html
+
+from tfcore.showing import readable
+
+STYLE = """
+body { font: 16px/1.5 sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
+img { max-width: 100%; height: auto } figure { margin: 0 0 1em } h2 { margin-top: 2em; border-bottom: 1px solid #ccc }
+table { border-collapse: collapse; margin-bottom: 1em; font-size: 14px }
+td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eee }
+td.number { text-align: right; font-variant-numeric: tabular-nums }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 1em }
+.tiles img { width: 100%; image-rendering: pixelated } .tiles figcaption { font-size: 13px; overflow-wrap: anywhere }
+"""
+
+
+def page(title, sections):
+    """Returns an HTML page. sections: (heading, parts) in their order; parts: what the functions below return."""
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
+    lines = [f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body><h1>{_text(title)}</h1>"]
+    for heading, parts in sections:
+        lines += [f"<h2>{_text(heading)}</h2>", *parts] if parts else []
+    return "\n".join([*lines, "</body></html>\n"])
+
+
+def paragraph(text):
+    """Returns a paragraph of plain text."""
+    return f"<p>{_text(text)}</p>"
+
+
+def table(rows, *, head=()):
+    """Returns a table of values; numbers stand to the right."""
+    lines = [f"<tr>{''.join(f'<th>{_text(cell)}</th>' for cell in head)}</tr>"] if head else []
+    lines += [f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def picture(png, caption):
+    """Returns a figure of the bytes of a PNG file, with a caption."""
+    source = base64.b64encode(png).decode()
+    words = _text(caption)
+    return f'<figure><img src="data:image/png;base64,{source}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+
+
+def tiles(figures):
+    """Returns figures, as `picture` made them, side by side in a grid."""
+    return f'<div class="tiles">{"".join(figures)}</div>'
+
+
+def _cell(value):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    shown = f"{value:,}" if isinstance(value, int) and number else f"{value:.4g}" if number else str(value)
+    return f"<td{' class=number' if number else ''}>{_text(shown)}</td>"
+
+
+def _text(value):
+    return html.escape(readable(str(value)))

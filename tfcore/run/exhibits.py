@@ -1,0 +1,105 @@
+"""What a run shows of itself in pictures: its data, what it says of them, what its network has learned."""
+
+import functools
+
+import numpy as np
+
+from tfcore import metrics, plots, training, tree
+from tfcore.activations import activations, recorded
+from tfcore.data import augment
+from tfcore.plots.figures import drawable
+from tfcore.quiet import tf
+
+SHOWN = 25  # pictures of a gallery
+PROJECTED = 1000  # examples of the Projector
+SPRITE = 32  # the longest side of a picture there
+
+
+def are_pictures(images):
+    """True when images can be looked at: [N, H, W, C] uint8 in gray or in colour, not features."""
+    return images.dtype == np.uint8 and len(images.shape) == 4 and images.shape[3] in (1, 3)
+
+
+def of_data(task, seed):
+    """Returns {name: figure}: the first training pictures with their classes, and what augmentation makes of some."""
+    images, labels = task.splits.train
+    if not are_pictures(images):
+        return {}
+    names = drawable(task.splits.class_names)
+    drawn = {"training_pictures": plots.gallery(images[:SHOWN], [names[label] for label in labels[:SHOWN]])}
+    if task.augment:
+        sheet = augment.examples(task.augment, seed, images[:5], len(labels), epochs=5)
+        titles = [f"{names[label]}{', as it is' * (i == 0)}" for label in labels[:5] for i in range(sheet.shape[1])]
+        drawn["augmented"] = plots.gallery(sheet.reshape(-1, *sheet.shape[2:]), titles, columns=sheet.shape[1])
+    return drawn
+
+
+def of_predictions(logits, part, class_names):
+    """Returns {name: figure} of what logits, [N, C], say of a part: which classes are taken for which, and pictures.
+
+    Of two classes also thresholds, precision and recall, ROC, calibration and the predictions as points.
+    """
+    p = metrics.probabilities(logits).numpy()
+    confusion = metrics.confusion_matrix(part.labels, metrics.predicted(logits), p.shape[1])
+    drawn = {"confusion": plots.confusion_matrix(confusion, class_names)}
+    if p.shape[1] == 2:
+        drawn["measures"] = plots.overview(p[:, 1], part.labels, class_names)
+    if are_pictures(part.images):
+        worst = metrics.most_wrong(logits, part.labels, SHOWN)
+        for name, chosen in (("predictions", np.arange(min(SHOWN, len(p)))), ("most_wrong", worst)):
+            drawn[name] = plots.predictions(part.images[chosen], p[chosen], part.labels[chosen], class_names)
+    return drawn
+
+
+def of_network(task, weights, stats, image):
+    """Returns {name: figure}: the filters of the first layer, and what each layer makes of a picture, [H, W, C]."""
+    if not are_pictures(image[np.newaxis]):
+        return {}
+    drawn, (path, kernels) = {}, first_filters(weights, image.shape)
+    if path:
+        drawn["filters"] = plots.filters(kernels, name=path)
+    if layers := activations(task.forward, weights, stats, image[np.newaxis], preprocess=tf.convert_to_tensor):
+        drawn["feature_maps"] = plots.feature_maps(image, {name: y[0] for name, y in layers.items()})
+    return drawn
+
+
+def first_filters(weights, image_shape):
+    """Returns path and values, [h, w, C, O], of the first weight that reads pictures: of a convolution, or templates.
+
+    An empty path where no weight does.
+    """
+    for path, leaf in tree.flatten(weights).items():
+        if leaf.shape.rank == 4 and leaf.shape[2] == image_shape[2]:
+            return path, np.asarray(leaf)
+        if leaf.shape.rank == 2 and leaf.shape[0] == np.prod(image_shape):
+            return path, np.asarray(leaf).reshape(*image_shape, -1)
+    return "", None
+
+
+def projected(task, weights, stats, part):
+    """Returns what the Projector shows of the first examples of a part: vectors, names, pictures or None.
+
+    Vectors are what the last layer before the logits gives, [N, D]; None where the layers cannot be told.
+    """
+    images, labels = part.images[:PROJECTED], part.labels[:PROJECTED]
+    one = functools.partial(tf.function(recorded(task.forward), autograph=False), weights, stats, training=False)
+    layers = list(one(tf.constant(images[:1]))[0])
+    if len(layers) < 2:
+        return None
+
+    def last_hidden(weights, stats, x, *, training):
+        y = recorded(task.forward)(weights, stats, x, training=training)[0][layers[-2]]
+        return tf.reduce_mean(y, list(range(1, y.shape.rank - 1))), stats
+
+    traced = tf.function(last_hidden, autograph=False)
+    y = training.predict(traced, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
+    names = [task.splits.class_names[label] for label in labels]
+    return y, names, sprites(images) if are_pictures(images) else None
+
+
+def sprites(images):
+    """Returns small pictures in colour. [N, H, W, C] uint8 -> [N, h, w, 3] uint8, no side longer than SPRITE."""
+    scale = min(1.0, SPRITE / max(images.shape[1:3]))
+    sides = [max(1, round(side * scale)) for side in images.shape[1:3]]
+    small = tf.image.resize(images, sides, "area").numpy().round().astype(np.uint8)
+    return np.broadcast_to(small, [*small.shape[:3], 3])
