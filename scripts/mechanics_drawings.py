@@ -159,7 +159,7 @@ def learned(pictures, history, accuracy):
     limit = max(kernels.max() for kernels in history.values())
     for column, (step, kernels) in zip(axes[:, 1:].T, history.items()):
         for ax, name, kernel in zip(column, "EA", np.moveaxis(kernels[..., 0, :], -1, 0)):
-            head = f"step {step}: {accuracy[step]:.0%} right\n" if name == "E" else ""
+            head = f"step {step}: {accuracy[step]:.1%}\n" if name == "E" else ""
             shown(ax, kernel, f"{head}kernel of {name}", vmin=-limit, vmax=1.3 * limit)
             for (i, j), value in np.ndenumerate(kernel):
                 _write(ax, i, j, round(value, 1), dark=0.3 * limit)

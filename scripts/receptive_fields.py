@@ -39,6 +39,12 @@ def layers(config):
     return found
 
 
+def stack(count):
+    """Returns a network of so many convolutions of 3 x 3 and no pool, for pictures of what its one output sees."""
+    side = 2 * count + 1
+    return cnn.Config(image_shape=(side, side, 1), blocks=((16,) * count,), pool=1, top=False)
+
+
 def cut(config):
     """Returns the network for pictures of what one output sees, which is quick to measure.
 

@@ -1,4 +1,4 @@
-"""Draws the figures of docs/mechanics.md, with NumPy alone but for one, and makes its tables.
+"""Draws the figures of docs/mechanics.md and makes its tables.
 
 python scripts/show_mechanics.py                       # writes docs/mechanics_*.png and the tables of docs/mechanics.md
 python scripts/show_mechanics.py --output=figures      # writes the figures there and only prints the tables
@@ -15,15 +15,7 @@ from absl.flags import DEFINE_string
 from tables import splice
 
 from tfcore import files, mechanics
-from tfcore.models import cnn
 from tfcore.recipes import RECIPES
-
-
-def stack(count):
-    """Returns a network of so many convolutions of 3 x 3 and no pool."""
-    side = 2 * count + 1
-    return cnn.Config(image_shape=(side, side, 1), blocks=((16,) * count,), pool=1, top=False)
-
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "mechanics.md"
@@ -36,7 +28,7 @@ FEW = np.array([[1, 2], [3, 4]], np.float64)
 DRAWN = ("fashion_cnn", "fashion_deep_cnn", "pets_cnn150", "pets_best")
 NETWORKS = {
     **{f"`{name}`": RECIPES[name].model for name in (*DRAWN, "pets_cnn64_128", "pets_cnn64_128_best")},
-    **{f"{n} convolutions alone": stack(n) for n in (2, 4, 8, 16)},
+    **{f"{n} convolutions alone": receptive_fields.stack(n) for n in (2, 4, 8, 16)},
 }
 STEPS = (0, 50, 200, 600)  # of learning the letters
 PICTURES = ((28, 28, 1), (150, 150, 3), (224, 224, 3), (1080, 1920, 3), (2160, 4096, 3))

@@ -172,8 +172,10 @@ LENET5 = (  # LeCun, Bottou, Bengio, Haffner, 1998. On a picture of one pixel a 
 
 
 def stages(shape, layers):
-    """Yields (shape, parameters, field) of each layer on a picture of `shape`, (H, W, C): what comes out, as (H, W, C),
-    how many numbers it learns, and the side of the square of the picture that one of its outputs sees."""
+    """Yields of each layer the shape of what comes out, how many numbers it learns, and its receptive field.
+
+    shape: (H, W, C) of the picture, layers: `Layer`s from below -> (H', W', C'), parameters, side in pixels.
+    """
     for number, layer in enumerate(layers, 1):
         kernel, channels = (layer.side, layer.side), shape[2]
         shape = (*output_size(np.zeros(shape), kernel, layer.stride, layer.padding), layer.channels or channels)
@@ -202,7 +204,7 @@ A = drawn("""
 """)
 
 
-def letters(rng, count, size=11, noise=0.3):
+def letters(rng, count, size=11, noise=0.2):
     """Draws pictures of E (label 0) and A (label 1), each somewhere and in noise. -> [N, size, size, 1], [N]."""
     labels = rng.integers(0, 2, count)
     pictures = noise * rng.normal(size=[count, size, size, 1])
