@@ -210,7 +210,7 @@ def touches(shape, kernel):
 
 def fields(found):
     """Draws the mean gradient of each pixel, {name: Field}: dark is large; the frame is what could be seen."""
-    drawing, axes = figure(11, 3.3, ncols=len(found))
+    drawing, axes = figure(11, 3.6, ncols=len(found))
     for ax, (name, field) in zip(axes, found.items()):
         title = f"{name}\n{field.side} in theory, {field.effective:.1f} in effect"
         shown(ax, field.gradients, title, size=12, vmin=0, vmax=1)
