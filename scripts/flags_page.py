@@ -13,6 +13,7 @@ import predict
 import replay
 import reproduce
 import show_convolutions
+import show_mechanics
 import show_transfer
 import train_cnn
 import train_mlp
@@ -24,7 +25,7 @@ from tfcore import files
 PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = (train_mlp, train_cnn, train_transfer)
-OTHERS = (evaluate, predict, replay, reproduce, show_convolutions, show_transfer)
+OTHERS = (evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer)
 
 
 def main(_, arguments):

@@ -70,6 +70,7 @@ RULES = (
     (r"python scripts/train_transfer\.py", TRANSFER, True),
     (r"python scripts/(evaluate|predict|show_convolutions|flags_page)\.py", "", False),
     (r"python scripts/(reproduce|show_transfer)\.py --table", "", False),
+    (r"python scripts/show_mechanics\.py", "", True),
     (r"python scripts/reproduce\.py --recipes=", "", True),
     (r"python scripts/show_transfer\.py", "--labels=10 --seeds=0 --trunk_epochs=1", True),
     (r"python scripts/train_mlp\.py .*--check_numerics", "--epochs=1 --steps_per_epoch=2 --hidden=8", False),

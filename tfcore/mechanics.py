@@ -5,11 +5,14 @@ not turned around. `padding` is "VALID" (none) or "SAME" (zeros, so that stride 
 """
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 
 VERTICAL_EDGES = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], np.float64)  # dark left of bright
 HORIZONTAL_EDGES = VERTICAL_EDGES.T  # dark above bright
+VERTICAL_STROKE = np.array([[-1, 2, -1]] * 3, np.float64)
+DIAGONAL_STROKE = np.array([[-1, -1, 2], [-1, 2, -1], [2, -1, -1]], np.float64)
 
 
 def margins(size, kernel, stride, padding):
@@ -125,10 +128,8 @@ def softmax_cross_entropy(logits, label):
 
 def touches(shape, kernel, padding="VALID"):
     """How many windows see each pixel, stride 1: a corner is seen once without padding. shape: (H, W) -> [H, W]."""
-    counted = np.zeros(shape)
-    ones = np.ones([*output_size(np.zeros([*shape, 1]), kernel, 1, padding), 1])
-    counted[:] = conv2d_gradients(np.zeros([*shape, 1]), np.ones([*kernel, 1, 1]), ones, padding)[1][..., 0]
-    return counted
+    x, w = np.zeros([*shape, 1]), np.ones([*kernel, 1, 1])
+    return conv2d_gradients(x, w, np.ones_like(conv2d(x, w, 1, padding)), padding)[1][..., 0]
 
 
 def dense_parameters(inputs, outputs):
@@ -147,3 +148,94 @@ def receptive_field(layers):
     for side, stride in layers:
         field, step = field + (side - 1) * step, step * stride
     return field
+
+
+class Layer(NamedTuple):
+    """A convolution to so many `channels`, or a pool where they are None."""
+
+    name: str
+    side: int  # of its window
+    stride: int
+    channels: int | None
+    padding: str = "VALID"
+
+
+LENET5 = (  # LeCun, Bottou, Bengio, Haffner, 1998. On a picture of one pixel a dense layer is a convolution of 1x1.
+    Layer("C1", 5, 1, 6, "SAME"),
+    Layer("S2", 2, 2, None),
+    Layer("C3", 5, 1, 16),
+    Layer("S4", 2, 2, None),
+    Layer("C5", 5, 1, 120),
+    Layer("F6", 1, 1, 84),
+    Layer("output", 1, 1, 10),
+)
+
+
+def stages(shape, layers):
+    """Yields of each layer the shape of what comes out, how many numbers it learns, and its receptive field.
+
+    shape: (H, W, C) of the picture, layers: `Layer`s from below -> (H', W', C'), parameters, side in pixels.
+    """
+    for number, layer in enumerate(layers, 1):
+        kernel, channels = (layer.side, layer.side), shape[2]
+        shape = (*output_size(np.zeros(shape), kernel, layer.stride, layer.padding), layer.channels or channels)
+        parameters = conv_parameters(kernel, channels, layer.channels) if layer.channels else 0
+        yield shape, parameters, receptive_field([(below.side, below.stride) for below in layers[:number]])
+
+
+def drawn(rows):
+    """A picture from characters: 1 where there is a #. -> [H, W]."""
+    return np.array([[float(mark == "#") for mark in row] for row in rows.split()])
+
+
+E = drawn("""
+    ..#####..
+    ..#......
+    ..####...
+    ..#......
+    ..#####..
+""")
+A = drawn("""
+    ....#....
+    ...#.#...
+    ..#...#..
+    .#######.
+    #.......#
+""")
+
+
+def letters(rng, count, size=11, noise=0.2):
+    """Draws pictures of E (label 0) and A (label 1), each somewhere and in noise. -> [N, size, size, 1], [N]."""
+    labels = rng.integers(0, 2, count)
+    pictures = noise * rng.normal(size=[count, size, size, 1])
+    for picture, label in zip(pictures, labels):
+        letter = (E, A)[label]
+        top, left = (rng.integers(0, size - side + 1) for side in letter.shape)
+        picture[top : top + letter.shape[0], left : left + letter.shape[1], 0] += letter
+    return pictures, labels
+
+
+def strongest(x, kernels):
+    """How strongly each kernel answers to a square picture, wherever that is: a convolution, then one pool over it all.
+
+    x: [H, H, C], kernels: [k, k, C, O] -> the answers [O], where they stood [1, 1, O], the convolution [H', H', O].
+    """
+    y = conv2d(x, kernels)
+    answers, places = max_pool(y, len(y))
+    return answers[0, 0], places, y
+
+
+def strongest_gradients(x, label, kernels):
+    """The loss of a picture whose class is that of the strongest kernel, and dL/dkernels: back the way it came."""
+    answers, places, y = strongest(x, kernels)
+    loss, error = softmax_cross_entropy(answers, label)
+    dy = max_pool_gradient(error[np.newaxis, np.newaxis], places, y.shape, len(y))
+    return loss, conv2d_gradients(x, kernels, dy)[0]
+
+
+def learn(kernels, pictures, labels, learning_rate=0.1):
+    """Gradient descent, one picture a step: yields the loss before each step and the kernels after it."""
+    for x, label in zip(pictures, labels):
+        loss, gradient = strongest_gradients(x, label, kernels)
+        kernels = kernels - learning_rate * gradient
+        yield loss, kernels
