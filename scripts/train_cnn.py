@@ -33,7 +33,7 @@ def define(values):
 def main(values, _):
     """Trains; without --recipe what fits the set, without --dataset too on what is at hand."""
     base, note = chosen(values)
-    training_flags.train(values, changed_recipe(values, base), base, note)
+    training_flags.train(values, changed_recipe(base, values), base, note)
 
 
 def chosen(values):
@@ -48,12 +48,12 @@ def chosen(values):
     return dataclasses.replace(base, dataset=dataset or base.dataset), note
 
 
-def changed_recipe(values, base):
-    """Returns the recipe `base` with the flags that were given."""
+def changed_recipe(recipe, values):
+    """Returns `recipe` with the flags that were given."""
     model = {} if values.batch_norm is None else {"batch_norm": values.batch_norm}
     if values.filters is not None:
-        model["blocks"] = with_filters(base.model.blocks, flags.integers("filters", values.filters))
-    return training_flags.changed_recipe(base, values, **model)
+        model["blocks"] = with_filters(recipe.model.blocks, flags.integers("filters", values.filters))
+    return training_flags.changed_recipe(recipe, values, **model)
 
 
 def with_filters(blocks, filters):
