@@ -24,6 +24,7 @@ from tfcore.run.directory import CONFIG
 from tfcore.run.result import RESULT
 
 NO_SETTINGS = ("format", "id", "name", "note", "content", "pictures", "class_names")  # of config.json
+ALL_PAIRS = 4  # up to so many groups all pairs are looked at
 DASH = "–"
 
 
@@ -149,8 +150,12 @@ def spread(values):
 
 
 def verdicts(groups):
-    """Yields, for each pair of groups, lines of text: by how much they differ, and whether that is more than chance."""
+    """Yields, for pairs of groups, lines of text: by how much they differ, and whether that is more than chance."""
     pairs = list(itertools.combinations(groups, 2))
+    if len(groups) > ALL_PAIRS:
+        best = max(groups, key=lambda group: np.mean(group.all("validation", "accuracy") or [-1.0]))
+        pairs = [(best, other) for other in groups if other is not best]
+        yield [f"{len(groups)} groups: each beside {best.letter}, the best by validation accuracy"]
     for a, b in pairs:
         yield [a.label, b.label, *verdict(a, b, "test"), *verdict(a, b, "validation")]
     if len(pairs) > 1:

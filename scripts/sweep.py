@@ -139,7 +139,8 @@ def report(study, plan, axes):
     say("ranked by validation alone: a test set that chose would be none; each run's test figures are in its log")
     if tried[0].state.name == "COMPLETE":
         say(f"best   {places[tried[0].number]}")
-    say(f"curves tensorboard --logdir {shlex.quote(str(plan.directory))}")
+    where = shlex.quote(str(plan.directory))
+    say(f"curves  tensorboard --logdir {where}\nbeside each other  python scripts/compare.py {where}/*/")
     if failed := [places[t.number].name for t in tried if t.state.name not in ("COMPLETE", "PRUNED")]:
         raise ValueError(f"{len(failed)} of {len(tried)} trials failed: {', '.join(failed)}")
 

@@ -134,7 +134,7 @@ def run(study, plan, stop):
                 done = ended(study)
                 rest = (time.perf_counter() - began) / max(done - before, 1) * (plan.trials - done)
                 plan.say(f"{job.place.name}  {outcome(study, job.trial.number, plan.objective)}")
-                plan.say(f"{done} of {plan.trials} trials done, {clock(rest)} left")
+                plan.say(f"{done} of {plan.trials} trials done, about {clock(rest)} left")
             time.sleep(LOOK)
     finally:
         for job in jobs:
@@ -256,7 +256,8 @@ class Job:
 def outcome(study, number, objective):
     """Returns in words how a trial ended."""
     trial = study.trials[number]
-    epochs = f"{len(trial.intermediate_values)} epochs"
+    count = len(trial.intermediate_values)
+    epochs = f"{count} epoch{'' if count == 1 else 's'}"
     if trial.state == TrialState.COMPLETE:
         return f"validation {objective} {trial.value:.4f}, {epochs} in {clock(trial.user_attrs['seconds'])}"
     if trial.state == TrialState.PRUNED:

@@ -34,7 +34,9 @@ def of_scripts():
 def define(values):
     """Defines the flags of the training scripts, each as text."""
     for name, flag in of_scripts().items():
-        DEFINE_string(name, None, re.sub(r" \[[^]]*\]$", "", flag.help), flag_values=values)
+        text = re.sub(r" \[[^]]*\]$", "", flag.help)  # the default, which the recipe says
+        text = re.sub(r"(?<=\d),(?=\d)", "+", text) if is_list(flag) else text
+        DEFINE_string(name, None, text, flag_values=values)
 
 
 class Axis(NamedTuple):

@@ -1,0 +1,342 @@
+"""Sweeps: what their flags mean, which trials they run, and that none is lost or counted twice after a kill.
+
+Most trials are trained by TRAINER, a program that writes what a run writes, at once, and takes signals as a run does.
+"""
+
+import flags
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import optuna
+import pytest
+import sweep
+import sweep_trials
+import sweep_values
+from absl import flags as absl_flags
+
+ROOT = Path(__file__).parents[2]
+TRAINER = """
+import json, os, pathlib, signal, sys
+place, settings = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+place.mkdir(exist_ok=True)
+rows = place / "metrics.jsonl"
+done = len(rows.read_text().splitlines()) if rows.exists() else 0
+accuracy = float(settings["learning_rate"])
+if accuracy > 1:
+    print("epoch 1/3", flush=True)
+    sys.exit("train_mlp.py: step 1: not finite")
+signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+for epoch in range(done + 1, 4):
+    measures = {"loss": 1 - accuracy, "accuracy": accuracy}
+    with open(rows, "a") as file:
+        file.write(json.dumps({"epoch": epoch, "step": epoch, "train": {}, "validation": measures}) + "\\n")
+    if epoch == settings.get("pause"):
+        if settings.get("ready"):
+            pathlib.Path(settings["ready"]).write_text(str(os.getpid()))  # a pipe: waits for who reads it
+        signal.pause()
+result = {"epochs": 3, "ended": "epochs", "patience": 0, "seconds": 1.0, "train": {}}
+result |= {"validation": measures if done < 3 else {"accuracy": accuracy}, "test": {"accuracy": 0.4321}}
+(place / "result.json").write_text(json.dumps(result))
+"""
+
+
+@pytest.fixture
+def trainer(tmp_path, monkeypatch):
+    """Makes TRAINER the program of every sweep; returns what is added to the settings that it gets."""
+    program, more = tmp_path / "trainer.py", {}
+    program.write_text(TRAINER)
+    monkeypatch.setattr(sweep_trials, "LOOK", 0.01)
+    monkeypatch.setattr(
+        sweep, "command",
+        lambda recipe, place, chosen: [sys.executable, "-S", str(program), str(place), json.dumps({**chosen, **more})],
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    return more
+
+
+def parsed(*arguments, recipe="mnist_perceptron"):
+    values = flags.parser(sweep.define)
+    values(["sweep.py", f"--recipe={recipe}", *arguments])
+    return values
+
+
+def swept(*arguments):
+    """Runs a sweep in this process, in the directory "sweep", and returns the trials that Optuna knows."""
+    sweep.main(parsed("--logdir=sweep", *arguments), [])
+    return trials()
+
+
+def trials():
+    storage = sweep_trials.JournalStorage(sweep_trials.JournalFileBackend("sweep/journal.log"))
+    return optuna.load_study(study_name="sweep", storage=storage).trials
+
+
+def states(found):
+    return [trial.state.name for trial in found]
+
+
+# What the flags mean
+
+
+def test_a_grid_is_every_combination_the_last_flag_fastest():
+    values = parsed("--learning_rate=1e-2,1e-3", "--hidden=16,64+32", "--epochs=2")
+    fixed, axes = sweep_values.read(values)
+    assert fixed == {"epochs": "2"}
+    assert [tuple(point.items()) for point in sweep.grid(values, axes)] == [
+        (("hidden", h), ("learning_rate", r)) for h in ("16", "64+32") for r in ("1e-2", "1e-3")
+    ]
+
+
+def test_a_value_of_several_numbers_is_joined_by_plus_and_reaches_the_script_with_commas():
+    assert sweep_values.arguments("fashion_cnn", {"filters": "32+64", "init": "normal", "learning_rate": 1e-05}) == [
+        "--recipe=fashion_cnn", "--filters=32,64", "--init=normal", "--learning_rate=1e-05",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high", "log"),
+    [
+        ("--learning_rate=1e-4:1e-1", 1e-4, 1e-1, True),
+        ("--learning_rate=1e-3:9e-3", 1e-3, 9e-3, False),
+        ("--dropout=0:0.5", 0.0, 0.5, False),
+        ("--batch_size=16:160", 16, 160, True),
+    ],
+)
+def test_a_range_is_logarithmic_where_its_ends_differ_tenfold(text, low, high, log):
+    (axis,) = sweep_values.read(parsed(text, "--sampler=tpe"))[1]
+    assert (axis.low, axis.high, axis.log, type(axis.low)) == (low, high, log, type(low))
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(0)).ask()
+    assert low <= axis.suggest(trial) <= high and trial.distributions[axis.name].log == log
+
+
+def test_each_recipe_is_trained_by_the_script_that_offers_it():
+    for recipe, name in (("fashion_perceptron", "mlp"), ("pets_best", "cnn"), ("pets_inception", "transfer")):
+        words = sweep.command(recipe, Path("place"), {"epochs": "3"})
+        assert words[1:] == [
+            str(ROOT / "scripts" / f"train_{name}.py"),
+            f"--recipe={recipe}",
+            "--epochs=3",
+            "--logdir=place",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "nothing to try"),
+        (["--epochs=2"], "nothing to try"),
+        (["--learning_rate=1e-4:1e-1"], "--learning_rate is a range"),
+        (["--learning_rate=1e-1:1e-4", "--sampler=tpe"], "the smaller one first"),
+        (["--learning_rate=1:2:3", "--sampler=tpe"], "must be a range"),
+        (["--learning_rate=1e-3,x"], "--learning_rate=x"),
+        (["--learning_rate=1e-3,-1"], "learning_rate=-1"),
+        (["--learning_rate=1e-3,0.001"], "must be different values"),
+        (["--hidden=256,256"], "256+128"),
+        (["--hidden=16,8+x"], "--hidden=8,x"),
+        (["--optimizer=adam,magic"], "--optimizer=magic"),
+        (["--optimizer=adamw,adam", "--weight_decay=0.1,0.2"], "needs optimizer=adamw"),
+        (["--dropout=0.5:1.5", "--sampler=random"], "dropout=1.5"),
+        (["--filters=32,64"], "--filters is no flag of train_mlp.py"),
+    ],
+)
+def test_wrong_values_are_refused_before_anything_starts(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(absl_flags.Error) as error:
+        sweep.main(parsed(*arguments), [])
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_filters_that_do_not_fit_the_network_are_refused():
+    with pytest.raises(absl_flags.Error, match="3 numbers, the network has 2"):
+        sweep_values.read(parsed("--filters=32,16+16+16", recipe="fashion_cnn"))
+
+
+def test_without_optuna_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ValueError, match=r"pip install 'tfcore\[sweep\]'"):
+        sweep.main(parsed("--epochs=1,2"), [])
+
+
+# The trials
+
+
+def test_a_grid_runs_in_its_order_and_is_ranked_by_validation_alone(trainer, capsys):
+    found = swept("--learning_rate=0.2,0.9,0.5", "--seed=0,1", "--jobs=2", "--trials=5")
+    points = [(t.params["learning_rate"], t.params["seed"]) for t in found]
+    assert points == [("0.2", "0"), ("0.2", "1"), ("0.9", "0"), ("0.9", "1"), ("0.5", "0")]
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.partition("\ntrial")[2].splitlines()[1:6]] == [
+        "003",
+        "004",
+        "005",
+        "001",
+        "002",
+    ]
+    assert "5 of 5 trials done" in out and "best   sweep/003-learning_rate0.9-seed0\n" in out
+    assert "0.4321" not in out, "a figure of the test set"
+    assert swept("--learning_rate=0.2,0.9,0.5", "--seed=0,1")[:5] == found, "the same trials, and the one that was left"
+    assert len(trials()) == 6
+
+
+def test_a_loss_is_better_when_lower(trainer, capsys):
+    swept("--learning_rate=0.2,0.9,0.5", "--objective=loss")
+    assert "best   sweep/002-learning_rate0.9\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_sweep_in_two_parts_tries_what_one_in_one_part_tries(trainer, sampler, tmp_path):
+    flags = ["--learning_rate=0.01:0.9", "--batch_size=10:50", f"--sampler={sampler}"]
+    swept(*flags, "--trials=5")
+    parts = [trial.params for trial in swept(*flags, "--trials=12")]
+    os.rename("sweep", "before")
+    whole = [trial.params for trial in swept(*flags, "--trials=12")]
+    assert parts == whole and len({str(params) for params in whole}) == 12
+
+
+def test_a_trial_below_the_median_is_stopped_early_and_left_resumable(trainer, capsys):
+    """Five whole trials come first; the sixth, worse than all, waits after its first epoch until it is stopped."""
+    rates = "--learning_rate=0.5,0.6,0.7,0.8,0.9,0.1"
+    swept(rates, "--prune", "--trials=5")
+    trainer["pause"] = 1
+    found = swept(rates, "--prune")
+    assert states(found) == ["COMPLETE"] * 5 + ["PRUNED"]
+    assert found[5].intermediate_values == {1: 0.1}
+    assert "stopped early after 1 epoch, validation accuracy 0.1000" in capsys.readouterr().out
+    assert not Path("sweep/006-learning_rate0.1/result.json").exists()
+    assert Path("sweep/006-learning_rate0.1/metrics.jsonl").read_text().count("\n") == 1
+
+
+def test_a_trial_that_fails_is_listed_and_the_others_go_on(trainer, capsys):
+    with pytest.raises(ValueError, match=r"1 of 3 trials failed: 002-learning_rate2$"):
+        swept("--learning_rate=0.2,2,0.9")
+    assert states(trials()) == ["COMPLETE", "FAIL", "COMPLETE"]
+    assert "failed: status 1: train_mlp.py: step 1: not finite" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="1 of 3 trials failed"):
+        swept("--learning_rate=0.2,2,0.9")
+    assert len(trials()) == 3
+
+
+def test_a_signal_stops_the_trials_and_the_same_command_goes_on(trainer, monkeypatch, capsys):
+    trainer["pause"], reported = 2, sweep_trials.Job.report
+
+    def report(job, objective):
+        reported(job, objective)
+        if len(trials()[job.trial.number].intermediate_values) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            monkeypatch.setattr(sweep_trials.Job, "report", reported)
+
+    monkeypatch.setattr(sweep_trials.Job, "report", report)
+    with pytest.raises(KeyboardInterrupt, match="0 of 2 trials are done: the same command goes on") as stop:
+        swept("--learning_rate=0.2,0.9")
+    assert stop.value.signum == signal.SIGINT
+    assert states(trials()) == ["RUNNING", "WAITING"]
+    del trainer["pause"]
+    found = swept("--learning_rate=0.2,0.9")
+    assert states(found) == ["COMPLETE"] * 2 and found[0].intermediate_values == {1: 0.2, 2: 0.2, 3: 0.2}
+    assert "001-learning_rate0.2  goes on" in capsys.readouterr().out
+
+
+def test_after_kill_9_trials_are_taken_up_once_their_process_is_gone(trainer, tmp_path, monkeypatch):
+    """The sweep is killed while its trial waits; that process lives on, then it is stopped, and its run goes on."""
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    arguments = ["--recipe=mnist_perceptron", "--learning_rate=0.2,0.9", "--logdir=sweep"]
+    program = f"""
+        import json, sys
+        import sweep, flags
+        more = {{"pause": 1, "ready": {str(ready)!r}}}
+        sweep.command = lambda recipe, place, chosen: [
+            sys.executable, "-S", {str(tmp_path / "trainer.py")!r}, str(place), json.dumps({{**chosen, **more}})]
+        values = flags.parser(sweep.define)
+        sweep.main(values(["sweep.py", *{arguments!r}]) and values, [])
+    """
+    path = os.pathsep.join([str(ROOT), str(ROOT / "scripts")])
+    child = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)], env={**os.environ, "PYTHONPATH": path})
+    orphan = int(ready.read_text())
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    lines = []
+
+    def say(text):
+        lines.append(text)
+        if "waits for it" in text:
+            os.kill(orphan, signal.SIGTERM)
+
+    monkeypatch.setattr(sweep, "say", say)
+    found = swept("--learning_rate=0.2,0.9")
+    assert any("waits for it" in line for line in lines)
+    assert states(found) == ["COMPLETE"] * 2 and [t.params["learning_rate"] for t in found] == ["0.2", "0.9"]
+    rows = Path("sweep/001-learning_rate0.2/metrics.jsonl").read_text().splitlines()
+    epochs = [json.loads(row)["epoch"] for row in rows]
+    assert epochs == [1, 2, 3] and len(list(Path("sweep").glob("*/"))) == 2
+
+
+# Its directory
+
+
+def test_another_sweep_and_a_second_process_are_refused(trainer):
+    swept("--learning_rate=0.2,0.9")
+    with pytest.raises(ValueError, match=r"sweep holds another sweep \(learning_rate differ\)"):
+        swept("--learning_rate=0.2,0.8")
+    with sweep.files.locked("sweep"), pytest.raises(BlockingIOError, match="in use by process"):
+        swept("--learning_rate=0.2,0.9")
+
+
+def test_a_journal_that_was_cut_and_a_lock_that_was_left_are_no_obstacle(trainer):
+    found = swept("--learning_rate=0.2,0.9")
+    with open("sweep/journal.log", "a") as file:
+        file.write('{"op_code": 4, "worker')
+    os.symlink("journal.log", "sweep/journal.log.lock")
+    assert swept("--learning_rate=0.2,0.9") == found and not os.path.lexists("sweep/journal.log.lock")
+
+
+def test_a_damaged_journal_is_named(trainer):
+    Path("sweep").mkdir()
+    Path("sweep/journal.log").write_text("what\nis\nthis\n")
+    with pytest.raises(ValueError, match=r"journal.log is damaged .*: put it back"):
+        swept("--learning_rate=0.2,0.9")
+
+
+def test_the_usual_directory_names_the_flags_and_tells_sweeps_apart():
+    def directory(*arguments):
+        values = parsed(*arguments)
+        fixed, axes = sweep_values.read(values)
+        return sweep.default_directory(sweep.settings_of(values, fixed, axes), axes)
+
+    first = directory("--learning_rate=1e-2,1e-3", "--jobs=2", "--data_dir=here")
+    assert str(first).startswith("logs/sweeps/mnist_perceptron-learning_rate-")
+    assert first == directory("--learning_rate=1e-2,1e-3", "--trials=1")
+    assert first != directory("--learning_rate=1e-2,1e-4") != directory("--learning_rate=1e-2,1e-4", "--epochs=2")
+
+
+# As a person runs it
+
+
+@pytest.mark.slow
+def test_a_sweep_on_digits_goes_on_after_everything_was_killed(tmp_path):
+    """The process group of the sweep and those of its trials, in the middle of an epoch."""
+    script = ROOT / "scripts" / "sweep.py"
+    command = [sys.executable, script, "--recipe=mnist_perceptron", "--dataset=digits", "--learning_rate=1e-3,1e-2"]
+    command += ["--epochs=150", "--steps_per_loop=1", "--jit=off", "--jobs=2", "--logdir=sweep"]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert [child.stdout.readline().split()[-1] for _ in range(4)][2:] == ["starts", "starts"]
+    logs = sorted((tmp_path / "sweep").glob("*.log"))[:2]
+    while not all("epoch 2/150" in log.read_text() for log in logs):
+        assert child.poll() is None
+    for number in (*(place.joinpath(".lock").read_text() for place in (tmp_path / "sweep").glob("0*/")), child.pid):
+        os.kill(int(number), signal.SIGKILL)
+    child.communicate()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("goes on") == 2 and "2 of 2 trials done" in done.stdout
+    for log in logs:
+        assert "resumed from" in log.read_text()
+        rows = (log.with_suffix("") / "metrics.jsonl").read_text().splitlines()
+        assert [json.loads(row)["epoch"] for row in rows] == list(range(1, 151))
