@@ -20,11 +20,14 @@ import sweep_trials
 import sweep_values
 from absl import flags as absl_flags
 
+from tfcore.run import records
+
 ROOT = Path(__file__).parents[2]
 TRAINER = """
 import json, os, pathlib, signal, sys
 place, settings = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
 place.mkdir(exist_ok=True)
+signal.alarm(60)  # the end of one that nobody stops
 rows = place / "metrics.jsonl"
 done = len(rows.read_text().splitlines()) if rows.exists() else 0
 accuracy = float(settings["learning_rate"])
@@ -229,6 +232,7 @@ def test_a_signal_stops_the_trials_and_the_same_command_goes_on(trainer, monkeyp
     def report(job, objective):
         reported(job, objective)
         if len(trials()[job.trial.number].intermediate_values) == 2:
+            assert os.getpgid(job.process.pid) == job.process.pid, "Ctrl-C would reach it twice"
             os.kill(os.getpid(), signal.SIGINT)
             monkeypatch.setattr(sweep_trials.Job, "report", reported)
 
@@ -290,11 +294,13 @@ def test_another_sweep_and_a_second_process_are_refused(trainer):
 
 
 def test_a_journal_that_was_cut_and_a_lock_that_was_left_are_no_obstacle(trainer):
-    found = swept("--learning_rate=0.2,0.9")
+    rates = "--learning_rate=0.2,0.5,0.9"
+    found = swept(rates, "--trials=1")
     with open("sweep/journal.log", "a") as file:
         file.write('{"op_code": 4, "worker')
     os.symlink("journal.log", "sweep/journal.log.lock")
-    assert swept("--learning_rate=0.2,0.9") == found and not os.path.lexists("sweep/journal.log.lock")
+    assert swept(rates, "--trials=2")[:1] == found and not os.path.lexists("sweep/journal.log.lock")
+    assert states(swept(rates)) == ["COMPLETE"] * 3
 
 
 def test_a_damaged_journal_is_named(trainer):
@@ -321,22 +327,21 @@ def test_the_usual_directory_names_the_flags_and_tells_sweeps_apart():
 
 @pytest.mark.slow
 def test_a_sweep_on_digits_goes_on_after_everything_was_killed(tmp_path):
-    """The process group of the sweep and those of its trials, in the middle of an epoch."""
+    """The sweep and its two trials, which go on from their checkpoints."""
     script = ROOT / "scripts" / "sweep.py"
     command = [sys.executable, script, "--recipe=mnist_perceptron", "--dataset=digits", "--learning_rate=1e-3,1e-2"]
-    command += ["--epochs=150", "--steps_per_loop=1", "--jit=off", "--jobs=2", "--logdir=sweep"]
+    command += ["--epochs=60", "--steps_per_loop=1", "--jit=off", "--jobs=2", "--logdir=sweep"]
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert [child.stdout.readline().split()[-1] for _ in range(4)][2:] == ["starts", "starts"]
-    logs = sorted((tmp_path / "sweep").glob("*.log"))[:2]
-    while not all("epoch 2/150" in log.read_text() for log in logs):
+    places = [tmp_path / "sweep" / name for name in ("001-learning_rate1e-3", "002-learning_rate1e-2")]
+    while not all(len(records.rows(place / "metrics.jsonl")) > 1 for place in places):
         assert child.poll() is None
-    for number in (*(place.joinpath(".lock").read_text() for place in (tmp_path / "sweep").glob("0*/")), child.pid):
-        os.kill(int(number), signal.SIGKILL)
+    for number in (child.pid, *(int((place / ".lock").read_text()) for place in places)):
+        os.kill(number, signal.SIGKILL)
     child.communicate()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("goes on") == 2 and "2 of 2 trials done" in done.stdout
-    for log in logs:
-        assert "resumed from" in log.read_text()
-        rows = (log.with_suffix("") / "metrics.jsonl").read_text().splitlines()
-        assert [json.loads(row)["epoch"] for row in rows] == list(range(1, 151))
+    for place in places:
+        assert "resumed from" in (tmp_path / "sweep" / f"{place.name}.log").read_text()
+        assert [row["epoch"] for row in records.rows(place / "metrics.jsonl")] == list(range(1, 61))
