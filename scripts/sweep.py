@@ -98,7 +98,8 @@ def imported():
 def settings_of(values, fixed, axes):
     """Returns what makes the sweep this one, as JSON values; how many trials, and where the data lies, may change."""
     own = {name: values[name].value for name in ("recipe", "sampler", "objective", "prune", "sampler_seed")}
-    return own | {name: value for name, value in fixed.items() if name != "data_dir"} | {a.name: str(a) for a in axes}
+    same = {name: value for name, value in fixed.items() if name != "data_dir"}
+    return own | same | {axis.name: list(axis.examples) for axis in axes}
 
 
 def default_directory(settings, axes):
