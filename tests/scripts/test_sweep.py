@@ -193,8 +193,7 @@ def test_after_kill_9_trials_are_taken_up_once_their_process_is_gone(trainer, tm
     found = swept("--learning_rate=0.2,0.9")
     assert any("waits for it" in line for line in lines)
     assert states(found) == ["COMPLETE"] * 2 and [t.params["learning_rate"] for t in found] == ["0.2", "0.9"]
-    rows = Path("sweep/001-learning_rate0.2/metrics.jsonl").read_text().splitlines()
-    epochs = [json.loads(row)["epoch"] for row in rows]
+    epochs = [row["epoch"] for row in records.rows(Path("sweep/001-learning_rate0.2/metrics.jsonl"))]
     assert epochs == [1, 2, 3] and len(list(Path("sweep").glob("*/"))) == 2
 
 
