@@ -8,6 +8,7 @@ import flags
 import re
 from pathlib import Path
 
+import compare
 import evaluate
 import predict
 import replay
@@ -15,17 +16,16 @@ import reproduce
 import show_convolutions
 import show_mechanics
 import show_transfer
-import train_cnn
-import train_mlp
-import train_transfer
+import sweep
+import sweep_values
 from tables import splice
 
 from tfcore import files
 
 PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
-TRAINING = (train_mlp, train_cnn, train_transfer)
-OTHERS = (evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer)
+TRAINING = sweep_values.SCRIPTS
+OTHERS = (compare, evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer, sweep)
 
 
 def main(_, arguments):
@@ -48,7 +48,9 @@ def page():
         lines += ["", f"### {group.capitalize()}", "", *table(heads, rows[group])]
     for script in OTHERS:
         values = flags.parser(script.define)
-        chosen = [[*described(values[name]), default(values, name)] for name in flags.own_names(values)]
+        passed_on = sweep_values.of_scripts() if script is sweep else ()  # they stand in the tables above
+        names = [name for name in flags.own_names(values) if name not in passed_on]
+        chosen = [[*described(values[name]), default(values, name)] for name in names]
         lines += ["", f"## {script.__name__}.py", "", *table(["flag", "meaning", "default"], chosen)]
     return "\n".join(lines)
 

@@ -14,13 +14,14 @@ from tfcore import files
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "licences.md"
 NEEDS = re.compile(r"^\s*([A-Za-z0-9_.-]+)", re.MULTILINE)
+EXTRA = re.compile(r"""extra == ["'](\w+)""")
 LONGEST = 60  # of a licence's name; some packages put the whole text there
 HEAD = """# What is installed, and its licences
 
 tfcore itself is under the Apache License 2.0 (LICENSE). `make train` installs it with the packages below, each in the
 version of constraints.txt, from PyPI; what each says of its licence is copied from its own metadata, which its wheel
-holds whole. Packages of the group "tests" serve tests and lint only. No package is changed, and none is part of this
-repository. This page is written by `python scripts/licences.py`.
+holds whole. Packages of the group "tests" serve tests and lint only, those of "sweep" scripts/sweep.py only. No package
+is changed, and none is part of this repository. This page is written by `python scripts/licences.py`.
 
 | package | version | licence, as it says | wanted by |
 |---|---|---|---|
@@ -70,11 +71,12 @@ def of_its_file(name):
 
 
 def wanted_by(name):
-    """Returns "tfcore", "tests", or the first of the packages that want it."""
-    own = importlib.metadata.requires("tfcore") or []
-    for requirement in own:
-        if normal(NEEDS.match(requirement)[1]) == normal(name):
-            return "tests" if "extra ==" in requirement else "tfcore"
+    """Returns "tfcore", the name of its extra ("tests" for dev), or the first of the packages that want it."""
+    own = [text for text in importlib.metadata.requires("tfcore") or [] if normal(NEEDS.match(text)[1]) == normal(name)]
+    if own:
+        extras = [EXTRA.search(text) for text in own]
+        named = {extra[1] for extra in extras if extra} - {"dev"}
+        return "tfcore" if None in extras else ", ".join(sorted(named)) or "tests"
     others = [other for other, _ in pinned() if normal(name) in needs(other)]
     return ", ".join(others[:3])
 

@@ -1,4 +1,4 @@
-"""Tables that commands write into pages."""
+"""Tables: those that commands write into pages, and those that they print."""
 
 
 def splice(text, begin, end, content):
@@ -12,3 +12,9 @@ def splice(text, begin, end, content):
     if not (found and ended):
         raise ValueError(f"the page has no place for the table: it wants the lines {begin} and {end}")
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
+
+
+def columns(rows):
+    """Returns lines: rows of text with their cells below each other, the first line the heads."""
+    widths = [max(map(len, cells)) for cells in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]

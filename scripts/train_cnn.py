@@ -33,10 +33,7 @@ def define(values):
 def main(values, _):
     """Trains; without --recipe what fits the set, without --dataset too on what is at hand."""
     base, note = chosen(values)
-    model = {} if values.batch_norm is None else {"batch_norm": values.batch_norm}
-    if values.filters is not None:
-        model["blocks"] = with_filters(base.model.blocks, flags.integers("filters", values.filters))
-    training_flags.train(values, training_flags.changed_recipe(base, values, **model), base, note)
+    training_flags.train(values, changed_recipe(base, values), base, note)
 
 
 def chosen(values):
@@ -49,6 +46,14 @@ def chosen(values):
         print(f"{note}; --dataset and --recipe choose another")
     base = RECIPES[name or BY_DATASET.get(dataset, "fashion_cnn")]
     return dataclasses.replace(base, dataset=dataset or base.dataset), note
+
+
+def changed_recipe(recipe, values):
+    """Returns `recipe` with the flags that were given."""
+    model = {} if values.batch_norm is None else {"batch_norm": values.batch_norm}
+    if values.filters is not None:
+        model["blocks"] = with_filters(recipe.model.blocks, flags.integers("filters", values.filters))
+    return training_flags.changed_recipe(recipe, values, **model)
 
 
 def with_filters(blocks, filters):

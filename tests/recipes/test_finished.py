@@ -19,7 +19,7 @@ from tfcore import checkpoint, recipes, run, tree
 from tfcore.data import Arrays, Splits, load
 from tfcore.models import cnn, mlp, transfer as network
 from tfcore.recipes import Recipe, finished, stages, trunks
-from tfcore.run import blackbox, report
+from tfcore.run import blackbox
 from tfcore.run.directory import describe
 
 CONFIG = cnn.Config((28, 28, 1), ((2,),), hidden=(3,), classes=10, batch_norm=True)
@@ -199,8 +199,7 @@ def test_a_stage_that_stops_is_replayed_without_the_trunk_s_data(copies, moved, 
     assert "the first operation whose output is not finite" in capsys.readouterr().out
 
 
-def test_the_export_of_trunk_and_head_is_compared_as_a_whole(moved, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "drawings", lambda *_: {})  # they take longer than the rest
+def test_the_export_of_trunk_and_head_is_compared_as_a_whole(moved, tmp_path):
     recipe, trunk, splits = moved
     stages.train(recipe, tmp_path, trunk, splits)
     assert recipes.load_run(tmp_path)[0].model == recipe.model

@@ -227,6 +227,7 @@ def test_gradients_reach_a_head_on_tensors():
     assert all(g is not None for g in tree.leaves(tape.gradient(logits, plain)))
 
 
+@pytest.mark.drawn
 def test_a_head_of_two_classes_trains_on_features(tmp_path, trunk, splits):
     """Features are no pictures that could be drawn; the measures are."""
     two = [Arrays(part.images, part.labels % 2) for part in splits[:3]]

@@ -1,6 +1,7 @@
 """Drawings, with Matplotlib and without a window: functions of arrays that return figures. They know no run."""
 
 from tfcore.plots.classes import confusion_matrix
+from tfcore.plots.compared import compared
 from tfcore.plots.curves import curves
 from tfcore.plots.figures import compact, figure, png, save, titled
 from tfcore.plots.networks import feature_maps, filters
@@ -8,6 +9,6 @@ from tfcore.plots.pictures import gallery, predictions, survey
 from tfcore.plots.two_classes import overview
 
 __all__ = [
-    "compact", "confusion_matrix", "curves", "feature_maps", "figure", "filters", "gallery", "overview", "png",
-    "predictions", "save", "survey", "titled",
+    "compact", "compared", "confusion_matrix", "curves", "feature_maps", "figure", "filters", "gallery", "overview",
+    "png", "predictions", "save", "survey", "titled",
 ]  # fmt: skip
