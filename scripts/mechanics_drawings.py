@@ -1,5 +1,6 @@
 """The figures of docs/mechanics.md: functions of arrays that return figures; their words are the page's."""
 
+import io
 import itertools
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tfcore import files, mechanics
-from tfcore.plots import figure, to_pixels
+from tfcore.plots import figure, png
 
 SHADE, PALE = "0.83", "0.4"  # of a window, and of zeros that are no part of the picture
 GRAYS = 32
@@ -18,7 +19,7 @@ def save(directory, drawings):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawings.items():
-        picture = Image.fromarray(to_pixels(drawing)).convert("L").quantize(GRAYS)
+        picture = Image.open(io.BytesIO(png(drawing))).convert("L").quantize(GRAYS)
         with files.durable(directory / f"{name}.png") as file:
             picture.save(file, format="png", optimize=True)
 

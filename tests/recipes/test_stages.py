@@ -229,16 +229,13 @@ def test_gradients_reach_a_head_on_tensors():
 
 @pytest.mark.drawn
 def test_a_head_of_two_classes_trains_on_features(tmp_path, trunk, splits):
-    """Features are no pictures that could be drawn; the measures are."""
+    """What is drawn are the pictures that the features are of."""
     two = [Arrays(part.images, part.labels % 2) for part in splits[:3]]
     recipe = dataclasses.replace(RECIPE, loss="sigmoid_cross_entropy", epochs=1)
     result = stages.train(recipe, tmp_path, trunk, Splits(*two, ("a", "b"), "made"))
     assert {"pearson", "mse", "accuracy_at/0.5"} <= set(result.test)
-    assert {path.name for path in (result.run_dir / "plots").iterdir()} == {
-        "curves.png",
-        "confusion.png",
-        "measures.png",
-    }
+    drawn = {"curves", "confusion", "measures", "predictions", "most_wrong", "training_pictures"}
+    assert {path.stem for path in (result.run_dir / "plots").iterdir()} == drawn
 
 
 AUGMENTING = dataclasses.replace(RECIPE, augment=Augment(flip=True))

@@ -22,12 +22,13 @@ def train(recipe, logdir, *, splits=None, data_dir=None, **options):
     return run.train(task(recipe, splits), logdir, **plan(recipe), **options)
 
 
-def task(recipe, splits, *, init=None, config=None):
+def task(recipe, splits, *, init=None, config=None, pictures=None):
     """Returns the `run.Task` of a recipe on its data.
 
     Args:
       init: (seed) -> weights, stats, where they are not drawn as the network says.
       config: JSON values that make this run another one, beside the recipe's settings.
+      pictures: as in `run.Task`.
     Raises:
       ValueError: the recipe does not fit the data.
     """
@@ -48,6 +49,7 @@ def task(recipe, splits, *, init=None, config=None):
         loss_fn=smoothed(recipe, forward, loss) if recipe.label_smoothing else None,
         test_forward=mean_over_views(recipe, forward) if recipe.view_flip or recipe.view_shift else None,
         learning_rate=rate,
+        pictures=pictures,
     )
 
 

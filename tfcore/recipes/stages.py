@@ -84,7 +84,8 @@ def _head_on_features(recipe, place, trunk, digest, splits, copies, cache, optio
         recipe, model=recipe.model.head, augment=Augment(), steps_per_epoch=steps, precision="float32"
     )
     origin = {**facts, "copies": copies, "variants": dataclasses.asdict(recipe.augment)}
-    result = run.train(task(head, seen, config={"origin": origin}), place / "head", **plan(head), **options)
+    learning = task(head, seen, config={"origin": origin}, pictures=splits)
+    result = run.train(learning, place / "head", **plan(head), **options)
     return result, _exported(result)
 
 

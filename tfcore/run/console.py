@@ -19,6 +19,7 @@ from tfcore.quiet import tf
 from tfcore.run import anatomy, exhibits
 from tfcore.run.board import Board
 from tfcore.run.environment import environment
+from tfcore.run.report import validation_part
 from tfcore.run.summary import sizes
 from tfcore.run.task import loss_fn_of
 from tfcore.showing import readable, warn
@@ -88,7 +89,7 @@ class Console:
     def _label(self, epoch):
         return f"epoch {epoch:>{len(str(self._plan.epochs))}}/{self._plan.epochs}"
 
-    def end_of_epoch(self, progress, logits, part, state):
+    def end_of_epoch(self, progress, logits, state):
         """Prints the line of an epoch, and writes its curves, and now and then its drawings and histograms."""
         row = progress.row
         self._board.scalars("train", {"images_per_second": row["images_per_second"]}, row["step"])
@@ -99,7 +100,9 @@ class Console:
         if row["epoch"] in DRAWN:
             kept = training.averages(state.weights, state.slots), state.stats
             weights, stats = (tree.map(tf.convert_to_tensor, part) for part in kept)
-            self._beside(functools.partial(self._show, "validation", logits, part, weights, stats, row["step"]))
+            seen = (self._task.pictures or self._task.splits).validation
+            seen = validation_part(seen, self._plan.examined, seed=self._plan.seed, epoch=row["epoch"] - 1)
+            self._beside(functools.partial(self._show, "validation", logits, seen, weights, stats, row["step"]))
         left = progress.total_seconds / row["epoch"] * (self._plan.epochs - row["epoch"])
         measures = [
             f"{split} loss {row[split]['loss']:.4f} accuracy {row[split].get('accuracy', math.nan):.4f}"
@@ -161,14 +164,14 @@ class Console:
     def tested(self, measured, logits, weights, stats, step, reported):
         """Writes the test: its values, its drawings, and what the last layer tells apart. Returns {name: figure}."""
         self._wait()
-        splits, board = self._task.splits, self._board
+        seen, board = self._task.pictures or self._task.splits, self._board
         board.scalars("test", {name: measured[name] for name in ("loss", "accuracy")}, step)
         shown = {name: value for name, value in measured.items() if isinstance(value, int | float)}
         board.text("result", anatomy.as_markdown([("test", f"of epoch {reported}"), *shown.items()]))
         drawn = {}
         with self.sparing():
-            drawn = self._show("test", logits, splits.test, weights, stats, step)
-            if found := exhibits.projected(self._task, weights, stats, splits.validation):
+            drawn = self._show("test", logits, seen.test, weights, stats, step)
+            if found := exhibits.projected(self._task, weights, stats):
                 board.projector("validation", *found)
         return drawn
 

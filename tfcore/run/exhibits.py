@@ -22,7 +22,7 @@ def are_pictures(images):
 
 def of_data(task, seed):
     """Returns {name: figure}: the first training pictures with their classes, and what augmentation makes of some."""
-    images, labels = task.splits.train
+    images, labels = (task.pictures or task.splits).train
     if not are_pictures(images):
         return {}
     names = drawable(task.splits.class_names)
@@ -53,7 +53,7 @@ def of_predictions(logits, part, class_names):
 
 def of_network(task, weights, stats, image):
     """Returns {name: figure}: the filters of the first layer, and what each layer makes of a picture, [H, W, C]."""
-    if not are_pictures(image[np.newaxis]):
+    if task.pictures or not are_pictures(image[np.newaxis]):  # a network that reads features has nothing to look at
         return {}
     drawn, (path, kernels) = {}, first_filters(weights, image.shape)
     if path:
@@ -76,12 +76,12 @@ def first_filters(weights, image_shape):
     return "", None
 
 
-def projected(task, weights, stats, part):
-    """Returns what the Projector shows of the first examples of a part: vectors, names, pictures or None.
+def projected(task, weights, stats):
+    """Returns what the Projector shows of the first validation examples: vectors, names, pictures or None.
 
     Vectors are what the last layer before the logits gives, [N, D]; None where the layers cannot be told.
     """
-    images, labels = part.images[:PROJECTED], part.labels[:PROJECTED]
+    images, labels = (array[:PROJECTED] for array in task.splits.validation)
     one = functools.partial(tf.function(recorded(task.forward), autograph=False), weights, stats, training=False)
     layers = list(one(tf.constant(images[:1]))[0])
     if len(layers) < 2:
@@ -94,7 +94,8 @@ def projected(task, weights, stats, part):
     traced = tf.function(last_hidden, autograph=False)
     y = training.predict(traced, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
     names = [task.splits.class_names[label] for label in labels]
-    return y, names, sprites(images) if are_pictures(images) else None
+    pictures = (task.pictures or task.splits).validation.images[:PROJECTED]
+    return y, names, sprites(pictures) if are_pictures(pictures) else None
 
 
 def sprites(images):

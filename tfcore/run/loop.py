@@ -104,7 +104,7 @@ def train(
                     save(place, state, progress, best=best)
                     next_save = time.perf_counter() + size_of(state) / SAVE_RATE
                 directory.append(place, progress.row)  # behind the checkpoint: it may not be ahead
-                console.end_of_epoch(progress, logits, part, state)
+                console.end_of_epoch(progress, logits, state)
                 if stop:
                     raise Stopped(stop[0], save(place, state, progress))
             with ending_at_once(stop, functools.partial(directory.newest, place)):

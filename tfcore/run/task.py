@@ -29,6 +29,8 @@ class Task:
     loss_fn: what is minimized where a loss per example is not enough, as `training.train_step` takes it.
     test_forward: takes the place of `forward` in the test, such as a mean over views of a picture.
     learning_rate: a number or a schedule, for its curve only.
+    pictures: `Splits` with as many examples of validation and test in the same order, to be looked at where the images
+      themselves are features.
 
     Raises:
       ValueError: a field is not what it should be; it is named.
@@ -47,6 +49,7 @@ class Task:
     loss_fn: Callable | None = None
     test_forward: Callable | None = None
     learning_rate: float | Callable | None = None
+    pictures: Splits | None = None
 
     def __post_init__(self):
         if not self.loss and not self.loss_fn:
