@@ -140,7 +140,7 @@ def stopped(tmp_path_factory):
 
 def test_a_run_that_stops_prints_the_command_that_replays_it(stopped, capsys):
     place, message = stopped
-    assert f"; python scripts/replay.py --run='{place}' takes the step again, op by op; " in message
+    assert f"; python scripts/replay.py --run='{place}' takes it again, op by op; " in message
     values = flags.parser(replay.define)
     values(["replay.py", f"--run={place}"])
     replay.main(values, [])

@@ -1,5 +1,6 @@
 """The black box of a run that stopped on what is not finite, its replay, and runs that look at every operation."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -50,6 +51,17 @@ def made(kind, *, rate=0.1, name="poisoned", **changes):
     splits, config = Splits(part, part, part, ("a", "b", "c"), "made"), {"kind": kind, "rate": rate}
     fields = {"name": name, "config": config, **changes}
     return run.Task(splits, init, forward, losses.softmax_cross_entropy, optimizer, **fields)
+
+
+def evaluated(part):
+    """A perceptron that is finite in training, and not in the forward pass of validation, or only of the test."""
+    task = made("")
+
+    def poisoned(weights, stats, images, *, training, seed=None):
+        logits, stats = task.forward(weights, stats, images, training=training, seed=seed)
+        return logits if training else tf.math.log(logits - 1e9), stats
+
+    return dataclasses.replace(task, **{"forward" if part == "validation" else "test_forward": poisoned})
 
 
 def stop(task, place, **options):
@@ -202,6 +214,19 @@ def test_a_disk_without_room_for_the_black_box_does_not_hide_why_the_run_stopped
     monkeypatch.setattr(blackbox, "write", full)
     message = stop(made("forward"), tmp_path)
     assert "not finite: " in message and "no black box could be written ([Errno 28]" in message
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_part_whose_logits_are_not_finite_leaves_a_black_box_too(part, tmp_path, capsys):
+    task = evaluated(part)
+    message = stop(task, tmp_path, epochs=1)
+    assert f"{part}" in message and "120 of 120 logits are not finite; run.replay(task" in message
+    facts, batch, _ = blackbox.read(tmp_path)
+    assert facts["part"] == part and facts["step"] == 40 and batch.images.shape == (1, 32, 6)
+    capsys.readouterr()
+    found = run.replay(task, tmp_path)
+    assert found.op == "Log" and found.phase == "forward pass"
+    assert f"the forward pass on the {part} part after step 40 taken again" in capsys.readouterr().out
 
 
 def test_clean_forgets_the_black_box(tmp_path):

@@ -1,5 +1,7 @@
 """The black box: what a run that was not finite leaves in `stopped/`, so that its last step can be taken again.
 
+Or its last forward pass, where only what it says of the validation or test part was not finite.
+
 stopped/ckpt-<step>.safetensors: the state before the step, as a checkpoint; stopped/batch.safetensors: what went in;
 stopped/stopped.json: which step, what was not finite, the run. It is written last: without it there is no black box.
 """
@@ -31,7 +33,7 @@ def kept(place, state, config, examples):
     except blocks.NotFinite as error:
         try:
             write(place, state, error, config, examples)
-            error.args = (f"{error}; run.replay(task, {str(place)!r}) takes the step again, op by op",)
+            error.args = (f"{error}; run.replay(task, {str(place)!r}) takes it again, op by op",)
         except OSError as failed:  # such as a full disk: what stopped the run is what must be told
             error.args = (f"{error}; no black box could be written ({failed})",)
         raise
@@ -50,6 +52,7 @@ def write(place, state, error, config, examples):
         "loss": str(error.loss),
         "not_finite": error.paths,
         "why": str(error),
+        "part": error.part,
         "train_examples": examples,
         "config": config,
     }

@@ -21,14 +21,15 @@ class Block(NamedTuple):
 
 
 class NotFinite(FloatingPointError):
-    """A step whose loss, weights, slots or stats are not finite; the state is the one before it.
+    """A step whose loss, weights, slots or stats are not finite, and the state is the one before it; or a forward pass.
 
     batch: the Block of this one step; loss: its loss, None where it was not known; paths: of all that is not finite.
+    part: "validation" or "test", of whose examples the batch is where a forward pass is meant; "" for a step.
     """
 
-    def __init__(self, message, *, batch, loss, paths):
+    def __init__(self, message, *, batch, loss, paths, part=""):
         super().__init__(message)
-        self.batch, self.loss, self.paths = batch, loss, paths
+        self.batch, self.loss, self.paths, self.part = batch, loss, paths, part
 
 
 def gathered(part, indices, size, draws=None):

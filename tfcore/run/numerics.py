@@ -83,6 +83,18 @@ def step(task, state, batch, seed):
         return training.train_step(state, (images, labels), seed, loss_fn=forward, optimizer=stepwise)
 
 
+def forward(task, state, batch, *, test=False):
+    """Takes one forward pass eagerly, as validation does, or the test, looking at the output of every operation.
+
+    Arguments and errors are those of `step`.
+    """
+    weights = training.averages(state.weights, state.slots)
+    with _Watch(state).watching():
+        (task.test_forward if test and task.test_forward else task.forward)(
+            weights, state.stats, batch.images[0], training=False
+        )
+
+
 class _Watch:
     """Looks at each operation as it is executed, and remembers the first that gave what is not finite."""
 

@@ -12,7 +12,7 @@ from tfcore.run.loop import initial_state
 
 
 def replay(task, run_dir):
-    """Takes the step on which a run stopped, because it was not finite, again: eagerly, operation by operation.
+    """Takes the step, or the forward pass, on which a run stopped again: eagerly, operation by operation.
 
     Args:
       task: the one that was trained.
@@ -27,12 +27,17 @@ def replay(task, run_dir):
     state = initial_state(task, facts["seed"])
     checkpoint.restore(path, state)
     print(f"{run_dir} stopped at {facts['why']}")
-    print(f"step {facts['step']} taken again, eagerly, op by op, from the state before it:")
+    part = facts.get("part", "")  # earlier versions kept steps alone
+    what = f"the forward pass on the {part} part after step" if part else "step"
+    print(f"{what} {facts['step']} taken again, eagerly, op by op{'' if part else ', from the state before it'}:")
     for name, text in not_finite_before(state, batch).items():
         print(f"  before it {name} is not finite: {text}")
     found = None
     try:
-        numerics.step(task, state, batch, as_seed(facts["seed"]))
+        if part:
+            numerics.forward(task, state, batch, test=part == "test")
+        else:
+            numerics.step(task, state, batch, as_seed(facts["seed"]))
         print("the output of every operation is finite")
     except numerics.OpNotFinite as error:
         found = error.finding

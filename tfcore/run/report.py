@@ -8,6 +8,9 @@ from tfcore import binary, metrics, training
 from tfcore.data import Arrays
 from tfcore.data.order import epoch_order, take
 from tfcore.quiet import tf
+from tfcore.run.blocks import Block, NotFinite
+
+BOXED = 32  # examples that a black box keeps of a part
 
 
 def predictor(forward, image_shape):
@@ -35,16 +38,17 @@ def measure(task, logits, part, when):
     Args:
       logits: [N, C] in NumPy.
       part: `Arrays` whose labels are [N].
-      when: the words to begin an error with.
+      when: the words to begin an error with; the first is the part's name.
     Raises:
-      FloatingPointError: the logits, or the loss, are not finite.
+      NotFinite: the logits, or the loss, are not finite.
       ValueError: the task's measures are not numbers by name.
     """
-    if bad := np.count_nonzero(~np.isfinite(logits)):
-        raise FloatingPointError(f"{when}: {bad:,} of {logits.size:,} logits are not finite")
+    bad = ~np.isfinite(logits)
+    if bad.any():
+        raise _not_finite(f"{when}: {bad.sum():,} of {logits.size:,} logits are not finite", part, bad.any(1), when)
     values = training.summarize(logits, part.labels, loss=task.loss)
     if not np.isfinite(values["loss"]):
-        raise FloatingPointError(f"{when}: the loss is {values['loss']}")
+        raise _not_finite(f"{when}: the loss is {values['loss']}", part, np.ones(len(logits), bool), when)
     if logits.shape[-1] <= 2:
         values |= binary.measures(probabilities(logits), part.labels, class_names=task.splits.class_names)
     try:
@@ -52,6 +56,14 @@ def measure(task, logits, part, when):
         return values | {str(name): float(value) for name, value in own.items()}
     except (TypeError, AttributeError) as error:
         raise ValueError(f"measures: it must return a dictionary of numbers by name ({error})") from None
+
+
+def _not_finite(message, part, where, when):
+    """Returns the NotFinite of the first of the examples `where` something is not finite."""
+    rows = np.flatnonzero(where)[:BOXED]
+    batch = Block(tf.constant(part.images[rows])[tf.newaxis], tf.constant(part.labels[rows])[tf.newaxis],
+                  tf.zeros([1, len(rows), 0]))  # fmt: skip
+    return NotFinite(message, batch=batch, loss=None, paths=["logits"], part=when.split()[0])
 
 
 def of_classes(logits, part):
