@@ -78,6 +78,7 @@ RULES = (
     (r"python scripts/train_mlp\.py .*--check_numerics", "--epochs=1 --steps_per_epoch=2 --hidden=8", False),
     (r"python scripts/replay\.py", f"--run={ROOT / 'tests' / 'golden' / 'stopped_run'}", False),
     (r"python scripts/licences\.py", "", False),
+    (r"python tests/faults --write", "--help", False),
     (r"python tests/faults", "--quick", True),
     (r"python examples/mnist\.py", "", False),
     (r"python examples/own_network\.py", "", True),
@@ -211,6 +212,8 @@ def process(words, place):
     if program in ("pip", "tensorboard"):
         module = {"pip": "pip", "tensorboard": "tensorboard.main"}[program]
         return [sys.executable, "-m", module, *rest], ROOT if program == "pip" else place
+    if rest[:1] == ["tests/faults"]:
+        return [sys.executable, *rest], ROOT
     if program == "python":
         return [sys.executable, *rest], ROOT if rest[0] == "-m" else place
     return words, ROOT if "--dry-run" in rest else place
