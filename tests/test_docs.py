@@ -212,10 +212,8 @@ def process(words, place):
     if program in ("pip", "tensorboard"):
         module = {"pip": "pip", "tensorboard": "tensorboard.main"}[program]
         return [sys.executable, "-m", module, *rest], ROOT if program == "pip" else place
-    if rest[:1] == ["tests/faults"]:
-        return [sys.executable, *rest], ROOT
     if program == "python":
-        return [sys.executable, *rest], ROOT if rest[0] == "-m" else place
+        return [sys.executable, *rest], ROOT if rest[0] in ("-m", "tests/faults") else place
     return words, ROOT if "--dry-run" in rest else place
 
 

@@ -1,6 +1,7 @@
 """Matplotlib's figures without a window: made, and written as files."""
 
 import contextlib
+import functools
 import io
 import os
 import warnings
@@ -10,6 +11,7 @@ from tfcore.files import durable
 from tfcore.showing import readable
 
 ENLARGED = 1.25  # letters and lines, so that a picture can be read at half its size
+SCRIPTS = ("Noto Sans", "IPA", "WenQuanYi", "Droid Sans Fallback", "Unifont", "Arial Unicode")  # names of fonts
 LARGE = 250_000  # bytes
 LONGEST = 30  # letters of a class name
 
@@ -88,6 +90,14 @@ def _any_backend():
             os.environ["MPLBACKEND"] = named
 
 
+@functools.cache
+def _families():
+    """Returns Matplotlib's own font, and behind it those that this machine has for scripts which that one lacks."""
+    from matplotlib.font_manager import fontManager
+
+    return ["DejaVu Sans", *sorted({font.name for font in fontManager.ttflist if font.name.startswith(SCRIPTS)})]
+
+
 @contextlib.contextmanager
 def _as_written(drawing):
     """Makes all texts of a figure what they say, not formulas; what the font lacks is a box, and no line on stderr."""
@@ -95,6 +105,7 @@ def _as_written(drawing):
 
     for text in drawing.findobj(Text):
         text.set_parse_math(False)
+        text.set_fontfamily(_families())
     # Not in catch_warnings, which is of the whole process: this runs beside the training.
     warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from", category=UserWarning)
     yield
