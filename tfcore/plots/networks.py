@@ -72,7 +72,7 @@ def _strip(y, count):
     if y.ndim == 2 and side * side == y.shape[0]:
         y = y.reshape(side, side, -1)  # patches of a square picture
     if y.ndim != 3:
-        return y.reshape(1, -1), f"{y.size} numbers"
+        return y.reshape(1, -1), f"{y.size} number{'s' * (y.size > 1)}"
     chosen = np.sort(np.argsort(-y.std((0, 1)), kind="stable")[:count])
     size = "x".join(map(str, y.shape))
     return mosaic(y[..., chosen].transpose(2, 0, 1), len(chosen)), f"{size}, the {len(chosen)} channels that vary most"

@@ -66,11 +66,12 @@ def survey(found):
     axes[0].set_xticks(places, drawable(found.counts), rotation=45 if len(found.counts) > 6 else 0)
     axes[0].set(ylabel="pictures")
     sizes, counts = np.array([*found.sizes]).reshape(-1, 2), np.array([*found.sizes.values()], float)
-    area = 6 + 300 * counts / max(counts.max(initial=0), 1)
+    area = 6 + 200 * counts / max(counts.max(initial=0), 1)
     axes[1].scatter(*sizes.T, s=area, alpha=0.4, color="tab:blue", edgecolors="black", linewidths=0.3)
-    for (width, height), count in list(found.sizes.items())[:1]:
-        axes[1].annotate(f"{width} x {height}: {int(count):,}", (width, height), ha="right", va="bottom")
-    axes[1].set(xlabel="width, pixels", ylabel="height, pixels", title="sizes; a larger dot stands for more pictures")
+    most = [f"sizes; most often {width} x {height} ({count:,})" for (width, height), count in found.sizes.items()][:1]
+    axes[1].set(xlabel="width, pixels", ylabel="height, pixels", title="".join(most))
+    axes[1].title.set_fontsize(9)
+    axes[0].margins(y=0.12)
     axes[1].grid(alpha=0.3)
     return drawing
 

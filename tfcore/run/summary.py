@@ -22,7 +22,7 @@ DRAWINGS = {
     ),
     "training_pictures": ("The data", "The first training pictures with their classes."),
     "augmented": ("Augmentation", "Training pictures as they are, and as the first epochs show them."),
-    "survey": ("The files", "Pictures per class, and how their sizes spread."),
+    "survey": ("The files", "Pictures per class, and their sizes: a larger dot stands for more pictures."),
 }
 
 
