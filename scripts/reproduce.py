@@ -2,6 +2,7 @@
 
 python scripts/reproduce.py --recipes=mnist_perceptron,fashion_cnn --seeds=0,1,2
 python scripts/reproduce.py --recipes=fashion_cnn --sides=keras       # the same network with a plain Keras fit
+python scripts/reproduce.py --recipes=mnist_perceptron --check        # are the rows of the page what comes out?
 python scripts/reproduce.py --table                                   # only the tables, from docs/results.json
 
 Each run adds or replaces its row in docs/results.json. A run that was cut goes on; one that is complete is read.
@@ -13,6 +14,7 @@ import dataclasses
 import json
 import operator
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,6 +64,7 @@ TITLES = {
     ),
     "pets_cnn150": "The mechanics of Convolutional Neural Networks in Tensorflow and Keras, 2020",
 }
+BITS = ("test_accuracy", "test_loss", "validation_accuracy", "pearson", "epochs")  # of a row, what bits decide
 
 
 def define(values):
@@ -73,6 +76,7 @@ def define(values):
     DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
     DEFINE_string("logdir", "logs/reproduce", "output: where the runs land: <logdir>/<recipe>-seed<seed>", **more)
     DEFINE_boolean("table", False, "output: only write the tables", **more)
+    DEFINE_boolean("check", False, "output: run again, write nothing, and say which rows differ", **more)
 
 
 def main(values, _):
@@ -82,6 +86,9 @@ def main(values, _):
         raise flags.usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
     if odd := [side for side in values.sides if side not in SIDES]:
         raise flags.usage_error(f"--sides={','.join(odd)}: choose from {', '.join(SIDES)}")
+    if values.check:
+        check(values)
+        return
     for name in values.recipes:
         for seed in [int(s) for s in values.seeds if s.isdigit() or flags.integers("seeds", [s])]:
             for side in values.sides:
@@ -91,9 +98,28 @@ def main(values, _):
     write_tables()
 
 
-def ours(recipe, values):
+def check(values):
+    """Runs the rows of some recipes again, and prints which give other figures. Raises ValueError: some do."""
+    rows = [row for row in read_rows() if row["recipe"] in values.recipes and row["side"] == "tfcore"]
+    different = []
+    for old in rows:
+        recipe = dataclasses.replace(recipes.RECIPES[old["recipe"]], seed=old["seed"])
+        with tempfile.TemporaryDirectory() as place:
+            new = ours(recipe, values, Path(place))
+        changed = [
+            f"{name} {old.get(name)}, now {new[name]}" for name in new if name in BITS and new[name] != old.get(name)
+        ]
+        print(f"{recipe.name}, seed {recipe.seed}: {'; '.join(changed) or 'as on the page'}")
+        different += [f"{recipe.name}, seed {recipe.seed}"] if changed else []
+    elsewhere = {row["machine"] for row in rows} - {environment()["machine"]}
+    if different:
+        other = f"; the page is of another machine ({', '.join(elsewhere)}), whose bits differ" if elsewhere else ""
+        raise ValueError(f"{len(different)} of {len(rows)} rows differ: {'; '.join(different)}{other}")
+
+
+def ours(recipe, values, place=None):
     """Runs a recipe; returns what docs/results.json keeps of it."""
-    place = Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
+    place = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
     result = recipes.train(recipe, place, data_dir=values.data_dir)
     dataset = json.loads((result.run_dir / "config.json").read_text())["dataset"]
     return row("tfcore", recipe, dataset, result.test, result.validation, result.epochs, result.seconds)

@@ -71,6 +71,7 @@ RULES = (
     (r"python scripts/(evaluate|predict|show_convolutions|flags_page)\.py", "", False),
     (r"python scripts/(reproduce|show_transfer)\.py --table", "", False),
     (r"python scripts/show_mechanics\.py", "", True),
+    (r"python scripts/reproduce\.py .*--check", "--help", False),
     (r"python scripts/reproduce\.py --recipes=", "", True),
     (r"python scripts/show_transfer\.py", "--labels=10 --seeds=0 --trunk_epochs=1", True),
     (r"python scripts/compare\.py", "", False),

@@ -1,5 +1,7 @@
 """The rows of docs/results.json, and the tables of docs/results.md and the README that are made from them."""
 
+import flags
+
 import dataclasses
 import json
 
@@ -11,6 +13,7 @@ from tfcore.data import Arrays, Splits
 from tfcore.models import cnn
 from tfcore.recipes import RECIPES, load_data
 from tfcore.recipes.assemble import fit_to_data
+from tfcore.run.environment import environment
 
 
 @pytest.fixture
@@ -56,6 +59,35 @@ def test_the_readme_shows_one_network_of_each_post_as_the_post_and_as_ours(pages
     assert "Cory Maklin, 2018 | `fashion_cnn` | 0.9006 | – | 0.9050 ± 0.0071 | 0.9300 |" in text
     assert "2020 | `pets_cnn150` | curves only | – | – | – |" in text
     assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text
+
+
+def test_a_check_says_which_rows_are_not_what_comes_out(pages, monkeypatch, capsys):
+    came_out = {0: 0.9, 1: 0.8}
+    monkeypatch.setattr(
+        reproduce, "ours", lambda recipe, values, place: new_row(recipe.name, recipe.seed, came_out[recipe.seed])
+    )
+    for seed in (0, 1):
+        reproduce.add_row(new_row("fashion_cnn", seed, 0.9))
+    reproduce.add_row(new_row("mnist_perceptron", 0, 0.1))
+    before = reproduce.RESULTS.read_text()
+    values = flags.parser(reproduce.define)
+    values(["reproduce.py", "--recipes=fashion_cnn", "--check"])
+    with pytest.raises(ValueError, match="1 of 2 rows differ: fashion_cnn, seed 1; the page is of another machine"):
+        reproduce.main(values, [])
+    out = capsys.readouterr().out
+    assert "fashion_cnn, seed 0: as on the page" in out and "seed 1: test_accuracy 0.9, now 0.8" in out
+    assert reproduce.RESULTS.read_text() == before
+
+
+@pytest.mark.slow
+def test_the_quick_rows_are_what_comes_out(real_data):
+    """On the machine that they are of; elsewhere bits differ."""
+    quick = ("mnist_perceptron", "digits_cnn128")
+    if environment()["machine"] not in {row["machine"] for row in reproduce.read_rows() if row["recipe"] in quick}:
+        pytest.skip("the page is of another machine")
+    values = flags.parser(reproduce.define)
+    values(["reproduce.py", f"--recipes={','.join(quick)}", "--check", f"--data_dir={real_data}"])
+    reproduce.main(values, [])
 
 
 @pytest.mark.parametrize("page", ["PAGE", "README"])
