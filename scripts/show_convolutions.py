@@ -39,9 +39,7 @@ def define(values):
     more = {"flag_values": values}
     DEFINE_string("run", None, "what: a run whose layers are shown, instead of kernels made by hand", **more)
     DEFINE_string("data_dir", None, "what: where the run's set is; default $TFCORE_DATA_DIR, then the cache", **more)
-    DEFINE_integer(
-        "size", 128, "what: side to which a picture is brought for kernels made by hand", lower_bound=8, **more
-    )
+    DEFINE_integer("size", 128, "what: side to which a picture is brought, without --run", lower_bound=8, **more)
     DEFINE_string("output", None, "output: the file to write; default convolutions.png, or the run's plots/", **more)
 
 
@@ -129,9 +127,8 @@ def read_image(recipe, values, picture):
     try:
         splits = recipes.load_data(recipe, values.data_dir)
     except (OSError, ValueError) as error:
-        raise ValueError(
-            f"the run's set is not at hand ({error}): say where it is with --data_dir, or name a picture"
-        ) from None
+        cure = "say where it is with --data_dir, or name a picture"
+        raise ValueError(f"the run's set is not at hand ({error}): {cure}") from None
     image, label = splits.test.images[0], splits.test.labels[0]
     if image.shape != shape:
         raise ValueError(f"{splits.name} has pictures {image.shape}, the run was trained on {shape}: name a picture")

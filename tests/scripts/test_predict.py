@@ -97,7 +97,7 @@ def test_names_of_any_script_are_shown_as_they_are_and_are_no_markup(made, rng):
 def test_what_is_not_usable_is_listed_with_its_reason_and_the_page_is_still_written(made, rng):
     write("photos/good.png", rng)
     (made / "photos/<bad>.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="2 not usable: .*absent.png: No such file"):
+    with pytest.raises(ValueError, match=r"2 not usable: .*absent\.png: No such file"):
         call("--report=page.html", "photos", made / "absent.png")
     text = (made / "page.html").read_text()
     rows = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", section(text, "Not usable"))

@@ -61,7 +61,7 @@ def feature_maps(image, layers, *, count=8):
 
 
 def layers(image, outputs, kernels, *, title="", class_names=(), count=8):
-    """Draws a picture and each layer below it: some kernels, and under each kernel what its channel makes of the picture.
+    """Draws a picture and each layer below it: some kernels, and under each what its channel makes of the picture.
 
     The kernels of a layer are on one scale, and so is what it gives. The numbers above them are those of the channels.
 

@@ -54,10 +54,10 @@ def picture(encoded, caption, *parts):
 
 def bars(shares):
     """Returns a bar for each (name, share), 0 to 1, with the share as a number; the first is bold."""
-    rows = (
-        f'<span title="{_text(name)}">{_text(name)}</span><i style="width: {100 * share:.1f}%"></i><span>{share:.3f}</span>'
-        for name, share in shares
-    )
+    rows = []
+    for name, share in shares:
+        bar = f'<i style="width: {100 * share:.1f}%"></i>'
+        rows.append(f'<span title="{_text(name)}">{_text(name)}</span>{bar}<span>{share:.3f}</span>')
     return f'<div class="bars">{"".join(rows)}</div>'
 
 
