@@ -49,6 +49,8 @@ def main(values, arguments):
         raise flags.usage_error("name one picture, or none")
     if values.output and Path(values.output).suffix.lower() != ".png":
         raise flags.usage_error(f"--output={values.output} must end in .png")
+    if values.output and not Path(values.output).parent.is_dir():
+        raise ValueError(f"output={values.output} cannot be written: there is no folder {Path(values.output).parent}")
     if values.run:
         show_run(values, *arguments)
     else:

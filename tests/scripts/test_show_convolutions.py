@@ -127,6 +127,11 @@ def test_bad_usage(arguments, given):
         call(*arguments)
 
 
+def test_a_place_that_is_not_there_is_refused_first(given):
+    with pytest.raises(ValueError, match=r"^output=nowhere/x\.png cannot be written: there is no folder nowhere$"):
+        call("--run=run", "--output=nowhere/x.png")
+
+
 def test_a_picture_that_cannot_be_read_is_named(given, tmp_path):
     (tmp_path / "x.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"^x\.png: 0 bytes$"):
