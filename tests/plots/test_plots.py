@@ -136,6 +136,64 @@ def test_feature_maps_are_the_channels_that_vary_most(rng):
     np.testing.assert_allclose(strip[:, 7:], maps[..., 8], rtol=1e-5)
 
 
+def shown_below(drawing, words):
+    """Returns the arrays that are drawn between the line of text that begins with `words` and the next line."""
+    (ax,) = drawing.axes
+    lines = sorted(text.get_position()[1] for text in ax.texts if text.get_fontsize() == 9)
+    (top,) = (text.get_position()[1] for text in ax.texts if text.get_text().startswith(words))
+    end = min([y for y in lines if y > top], default=np.inf)
+    return [image for image in ax.images if top < image.get_extent()[3] < end]
+
+
+def test_layers_are_drawn_as_they_are_each_on_its_scale(rng):
+    maps = rng.normal(size=[6, 5, 9]) * np.array([1, 1, 50, 1, 1, 1, 1, 1, 60])
+    outputs = {"conv1": maps, "block": rng.normal(size=[9, 4]), "dense1": np.arange(5.0), "logits": np.array([3.0, -1])}
+    drawing = plots.layers(
+        rng.integers(0, 256, [6, 5, 3], dtype=np.uint8), outputs, {}, title="a run", class_names=["Dog", "Cat"], count=2
+    )
+    first, second = shown_below(drawing, "conv1 gives 6x5x9: 2 of 9 channels, those that vary most; dark ")
+    np.testing.assert_allclose(first.get_array(), maps[..., 2], rtol=1e-5)
+    np.testing.assert_allclose(second.get_array(), maps[..., 8], rtol=1e-5)
+    assert first.get_clim() == second.get_clim() == pytest.approx((maps[..., [2, 8]].min(), maps[..., [2, 8]].max()))
+    assert [one.get_array().shape for one in shown_below(drawing, "block gives 3x3x4")] == [(3, 3)] * 2
+    (strip,) = shown_below(drawing, "dense1 gives 5 numbers; dark 0, bright 4")
+    assert strip.get_array().tolist() == [[0, 1, 2, 3, 4]]
+    assert {"a run", "picture: 6x5x3", "2", "8", "3.00", "-1.00", "Dog", "Cat"} <= set(texts(drawing))
+    assert pixels_of(drawing).std() > 0
+
+
+def test_kernels_stand_above_what_they_give_on_one_scale_of_both_signs(rng):
+    w1, w2 = rng.normal(size=[3, 3, 3, 4]), rng.normal(size=[3, 3, 4, 2])
+    w2[:, :, 1, 0] *= 9
+    w2[:, :, 3, 1] *= 9
+    outputs = {"conv1": rng.normal(size=[5, 5, 4]), "conv2": rng.normal(size=[3, 3, 2])}
+    kernels = {"conv1": w1, "conv2": w2}
+    drawing = plots.layers(rng.integers(0, 256, [6, 6, 3], dtype=np.uint8), outputs, kernels, count=4)
+    colours = [one.get_array() for one in shown_below(drawing, "conv1: 4 of 4 kernels of 3x3x3; black")]
+    limit = np.abs(w1).max()
+    for i, colour in enumerate(colours):
+        np.testing.assert_allclose(colour, 0.5 + w1[..., i] / (2 * limit), atol=1e-6)
+    slices = shown_below(drawing, "conv2: 2 of 2 kernels of 3x3x4; black")
+    for one, wanted in zip(slices, (w2[:, :, 1, 0], w2[:, :, 3, 1]), strict=True):
+        np.testing.assert_allclose(one.get_array(), wanted, rtol=1e-5)
+        assert one.get_clim() == pytest.approx((-np.abs(w2).max(), np.abs(w2).max()))
+    centre = lambda one: sum(one.get_extent()[:2])  # noqa: E731
+    for kernel, answer in zip(slices, shown_below(drawing, "conv2 gives")):
+        assert centre(kernel) == pytest.approx(centre(answer)) and kernel.get_extent()[3] < answer.get_extent()[3]
+
+
+def test_templates_are_those_of_the_largest_numbers_and_one_logit_names_its_class(rng):
+    w, hidden = rng.normal(size=[8, 8, 1, 20]), np.zeros(20)
+    hidden[[4, 17]] = 2, -3
+    image = rng.integers(0, 256, [8, 8, 1], dtype=np.uint8)
+    outputs = {"dense1": hidden, "logits": np.array([0.5])}
+    drawing = plots.layers(image, outputs, {"dense1": w}, class_names=["Dog", "Cat"], count=2)
+    drawn = shown_below(drawing, "dense1: 2 of 20 templates of 8x8x1")
+    for one, i in zip(drawn, (4, 17), strict=True):
+        np.testing.assert_allclose(one.get_array(), w[..., 0, i], rtol=1e-5)
+    assert "Cat above 0" in texts(drawing) and "logits gives 1 number" in texts(drawing)
+
+
 def test_curves_have_whole_epochs_the_reported_one_and_the_test():
     rows = [{"epoch": e, "train": {"loss": 1 / e}, "validation": {"loss": 2.0, "accuracy": 0.5}} for e in (1, 2, 3)]
     drawing = plots.curves(rows, reported=2, test={"loss": 1.25, "accuracy": 0.75})
@@ -161,6 +219,16 @@ def test_a_page_is_whole_by_itself_and_escapes_its_words():
     text = page.page("a < b", [("first", [page.table([("<b>", 3, 0.12345678)], head=("name", "n", "x")), drawn])])
     assert "a &lt; b" in text and "&lt;b&gt;" in text and "0.1235" in text and "cat &amp; &quot;dog&quot;" in text
     assert "data:image/png;base64," in text and "http" not in text
+
+
+def test_bars_are_as_long_as_their_shares_and_escape_their_names():
+    text = page.bars([("<b>", 0.75), ("dog", 0.125)])
+    assert "&lt;b&gt;" in text and "<b>" not in text
+    assert "width: 75.0%" in text and "0.750" in text and "width: 12.5%" in text and "0.125" in text
+
+
+def test_a_jpeg_on_a_page_is_called_one():
+    assert "data:image/jpeg;base64,/9j/" in page.picture(b"\xff\xd8\xff", "a")
 
 
 def test_matplotlib_and_sklearn_wait_until_they_are_needed():

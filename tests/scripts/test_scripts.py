@@ -464,7 +464,7 @@ def test_prediction_reads_a_picture_as_training_did(tmp_path, rng, resize):
     folder, recipe = write_pictures(tmp_path / "mine", counts=(1, 1)), dataclasses.replace(PICTURES, resize=resize)
     picture = folder / "Dog" / "0.png"
     Image.fromarray(rng.integers(0, 256, [30, 50, 3]).astype(np.uint8)).save(picture)
-    found = predict.read(picture, recipe, False)
+    found = predict.decode(picture.read_bytes(), recipe, False)
     everything, _, _ = load_pictures("folder", folder, image_size=(5, 6), resize=resize)
     np.testing.assert_array_equal(found, everything.images[1])
 

@@ -11,8 +11,14 @@ img { max-width: 100%; height: auto } figure { margin: 0 0 1em } h2 { margin-top
 table { border-collapse: collapse; margin-bottom: 1em; font-size: 14px }
 td, th { padding: 2px 12px 2px 0; text-align: left; vertical-align: top; border-bottom: 1px solid #eee }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
-.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 1em }
-.tiles img { width: 100%; image-rendering: pixelated } .tiles figcaption { font-size: 13px; overflow-wrap: anywhere }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 1.5em 1em }
+.tiles figure { display: flex; flex-direction: column; justify-content: end; margin: 0; max-width: 250px }
+.tiles img { align-self: start; min-width: 112px; max-height: 224px; object-fit: contain; object-position: left;
+  image-rendering: pixelated }
+.tiles figcaption { font-size: 13px; overflow-wrap: anywhere }
+.bars { display: grid; grid-template-columns: 6em 1fr max-content; gap: 0 8px; font-size: 13px; align-items: center }
+.bars span { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+.bars i { height: 8px; background: #4a7fb5 } .bars :nth-child(-n+3) { font-weight: bold }
 """
 
 
@@ -37,11 +43,22 @@ def table(rows, *, head=()):
     return f"<table>{''.join(lines)}</table>"
 
 
-def picture(png, caption):
-    """Returns a figure of the bytes of a PNG file, with a caption."""
-    source = base64.b64encode(png).decode()
+def picture(encoded, caption, *parts):
+    """Returns a figure of the bytes of a PNG or JPEG file, with a caption and with further parts below it."""
+    kind = "jpeg" if encoded.startswith(b"\xff\xd8") else "png"
+    source = base64.b64encode(encoded).decode()
     words = _text(caption)
-    return f'<figure><img src="data:image/png;base64,{source}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+    shown = f'<img src="data:image/{kind};base64,{source}" alt="{words}">'
+    return f"<figure>{shown}<figcaption>{words}</figcaption>{''.join(parts)}</figure>"
+
+
+def bars(shares):
+    """Returns a bar for each (name, share), 0 to 1, with the share as a number; the first is bold."""
+    rows = []
+    for name, share in shares:
+        bar = f'<i style="width: {100 * share:.1f}%"></i>'
+        rows.append(f'<span title="{_text(name)}">{_text(name)}</span>{bar}<span>{share:.3f}</span>')
+    return f'<div class="bars">{"".join(rows)}</div>'
 
 
 def tiles(figures):
