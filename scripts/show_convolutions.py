@@ -16,7 +16,6 @@ import numpy as np
 from absl.flags import DEFINE_integer, DEFINE_string
 
 from tfcore import files, plots, recipes, tree
-from tfcore.activations import activations
 from tfcore.data import load, pictures
 from tfcore.data.listing import read_file
 from tfcore.layers import conv2d, max_pool
@@ -104,21 +103,16 @@ def show_run(values, picture=None):
     if recipe.model.image_shape[2] not in (1, 3):
         raise ValueError(f"run={values.run} reads features, not pictures: name the run of the whole network, one up")
     image, where = read_image(recipe, values, picture)
-    layers = activations(make_forward(recipe), weights, stats, image[np.newaxis], preprocess=tf.convert_to_tensor)
-    outputs = {name: y[0] for name, y in layers.items()}
     run = f"run {Path(values.run).resolve().name} of {recipe.name} on {recipe.dataset}, seed {recipe.seed}"
     words = {"title": f"{run}: {where}", "class_names": facts["class_names"]}
-    figures = {"layers": plots.layers(image, outputs, kernels_of(weights, outputs, image.shape), **words)}
-    path, filters = exhibits.first_filters(weights, image.shape)
-    if path:
-        figures["filters"] = plots.titled(plots.filters(filters, name=path), run)
+    figures = exhibits.of_layers(make_forward(recipe), weights, stats, image, **words)
     place = Path(values.run) / "plots"
     if values.output:
         write(values.output, figures["layers"])
     else:
         plots.save(place, figures)
     names = [values.output] if values.output else [place / f"{name}.png" for name in figures]
-    print(f"wrote {' and '.join(map(str, names))}: {', '.join(outputs)}; {where}")
+    print(f"wrote {' and '.join(map(str, names))}: {where}")
 
 
 def read_image(recipe, values, picture):
@@ -135,19 +129,6 @@ def read_image(recipe, values, picture):
     if image.shape != shape:
         raise ValueError(f"{splits.name} has pictures {image.shape}, the run was trained on {shape}: name a picture")
     return np.asarray(image), f"first picture of the test part ({splits.class_names[label]})"
-
-
-def kernels_of(weights, layers, image_shape):
-    """Returns {layer: [h, w, I, O]} of the layers that are one convolution, and of one that compares with templates."""
-    leaves, found = tree.flatten(weights), {}
-    first, templates = exhibits.first_filters(weights, image_shape)
-    for layer in layers:
-        convolutions = [np.asarray(w) for path, w in leaves.items() if layer in path.split("/") and len(w.shape) == 4]
-        if len(convolutions) == 1:
-            found[layer] = convolutions[0]
-        elif not convolutions and layer in first.split("/"):
-            found[layer] = templates
-    return found
 
 
 def decoded(path, image_size, **options):

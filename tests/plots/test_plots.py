@@ -123,19 +123,6 @@ def test_a_mosaic_keeps_each_tile_and_leaves_gaps_empty(rng):
     assert np.isfinite(sheet).sum() == tiles.size
 
 
-def test_feature_maps_are_the_channels_that_vary_most(rng):
-    maps = rng.normal(size=[6, 6, 9]) * np.array([1, 1, 1, 1, 1, 1, 1, 50, 60])
-    image = rng.integers(0, 256, [12, 12, 3], dtype=np.uint8)
-    layers = {"conv1": maps, "block1": rng.normal(size=[9, 4]), "dense1": np.arange(5.0)}
-    drawing = plots.feature_maps(image, layers, count=2)
-    titles = [ax.get_title(loc="left") for ax in drawing.axes]
-    assert titles[0].startswith("picture") and "conv1: 6x6x9, the 2 channels" in titles[1] and "5 numbers" in titles[3]
-    assert "block1: 3x3x4" in titles[2]
-    strip = drawing.axes[1].images[0].get_array()
-    np.testing.assert_allclose(strip[:, :6], maps[..., 7], rtol=1e-5)
-    np.testing.assert_allclose(strip[:, 7:], maps[..., 8], rtol=1e-5)
-
-
 def shown_below(drawing, words):
     """Returns the arrays that are drawn between the line of text that begins with `words` and the next line."""
     (ax,) = drawing.axes

@@ -200,7 +200,7 @@ def test_what_lands_in_the_run_directory(tmp_path):
     assert {"config.json", "environment.json", "metrics.jsonl", "checkpoints", "plots", "export"} <= names
     assert "report.html" in names
     drawings = {path.stem for path in (tmp_path / "plots").iterdir()}
-    assert {"curves", "confusion", "predictions", "most_wrong", "filters", "feature_maps"} < drawings
+    assert {"curves", "confusion", "predictions", "most_wrong", "filters", "layers"} < drawings
     assert {"training_pictures", "augmented"} < drawings
     recipe = recipes.load_run(tmp_path)[0]
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == recipe

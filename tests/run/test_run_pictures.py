@@ -102,7 +102,7 @@ def test_without_bad_files_the_list_is_empty(tmp_path):
 
 def test_plots_of_the_files_and_of_the_measures(done):
     directory, _ = done
-    names = ("survey", "measures", "most_wrong", "curves", "confusion", "predictions", "filters", "feature_maps")
+    names = ("survey", "measures", "most_wrong", "curves", "confusion", "predictions", "filters", "layers")
     names = {f"{name}.png" for name in (*names, "training_pictures", "augmented")}
     assert {path.name for path in (directory / "plots").iterdir()} == names
     for name in names:

@@ -4,11 +4,11 @@ from tfcore.plots.classes import confusion_matrix
 from tfcore.plots.compared import compared
 from tfcore.plots.curves import curves
 from tfcore.plots.figures import compact, figure, png, save, titled
-from tfcore.plots.networks import feature_maps, filters, layers
+from tfcore.plots.networks import filters, layers
 from tfcore.plots.pictures import gallery, predictions, survey
 from tfcore.plots.two_classes import overview
 
 __all__ = [
-    "compact", "compared", "confusion_matrix", "curves", "feature_maps", "figure", "filters", "gallery", "layers",
+    "compact", "compared", "confusion_matrix", "curves", "figure", "filters", "gallery", "layers",
     "overview", "png", "predictions", "save", "survey", "titled",
 ]  # fmt: skip

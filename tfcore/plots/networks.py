@@ -40,26 +40,6 @@ def filters(kernels, *, name="", count=64, columns=16):
     return drawing
 
 
-def feature_maps(image, layers, *, count=8):
-    """Draws a picture and what each layer makes of it: the channels that vary most, on one scale a layer.
-
-    Args:
-      image: [H, W, C] uint8, C is 1 or 3.
-      layers: {name: [H', W', C'], or [C'], or [P, C'] of P patches, floats}, in their order.
-      count: channels of a layer.
-    """
-    rows = [("picture", image, f"{image.shape[0]} x {image.shape[1]}")]
-    rows += [(name, *_strip(np.asarray(y, np.float32), count)) for name, y in layers.items()]
-    drawing, axes = figure(9, 1.15 * len(rows), nrows=len(rows), squeeze=False)
-    for ax, (name, strip, words) in zip(axes[:, 0], rows):
-        look = {"cmap": "gray", "vmin": 0, "vmax": 255} if strip is image else {"cmap": "viridis"}
-        ax.imshow(strip, aspect="equal" if strip.shape[0] > 1 else "auto", interpolation="nearest", **look)
-        ax.set_title(f"{name}: {words}", fontsize=8, loc="left", pad=2)
-        ax.set(xticks=[], yticks=[], frame_on=False)
-        ax.set_anchor("W")
-    return drawing
-
-
 def layers(image, outputs, kernels, *, title="", class_names=(), count=8):
     """Draws a picture and each layer below it: some kernels, and under each what its channel makes of the picture.
 
@@ -168,16 +148,6 @@ def mosaic(tiles, columns, gap=1):
     sheet[:count, :height, :width] = tiles
     sheet = sheet.reshape(rows, columns, height + gap, width + gap, *colors).swapaxes(1, 2)
     return sheet.reshape(rows * (height + gap), columns * (width + gap), *colors)[: -gap or None, : -gap or None]
-
-
-def _strip(y, count):
-    """Returns one row of maps of a layer's output, and what it shows in words."""
-    y = _maps(y)
-    if y.ndim == 1:
-        return y[np.newaxis], f"{y.size} number{'s' * (y.size > 1)}"
-    chosen = _strongest(y, count)
-    shown = f"{_size(y.shape)}, the {len(chosen)} channels that vary most"
-    return mosaic(y[..., chosen].transpose(2, 0, 1), len(chosen)), shown
 
 
 def _maps(y):

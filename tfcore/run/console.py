@@ -60,6 +60,7 @@ class Console:
         board.graph(anatomy.named_graph(concrete, state))
         board.graph(anatomy.named_graph(anatomy.traced_step(self._task, state, self._plan), state), "training step")
         drawn = exhibits.of_data(self._task, self._plan.seed)
+        drawn = {name: plots.titled(drawing, self._title("train")) for name, drawing in drawn.items()}
         self._pictures("train", drawn, 0)
         plots.save(self._place / "plots", drawn)
 
@@ -115,16 +116,19 @@ class Console:
         """Writes to TensorBoard what the network says of a part, and what it has learned. Returns {name: figure}."""
         names = self._task.splits.class_names
         drawn = exhibits.of_predictions(logits, examples, names)
-        drawn |= exhibits.of_network(self._task, weights, stats, examples.images[0])
+        title = self._title(f"{part}, step {step:,}")
+        drawn = {name: plots.titled(drawing, title) for name, drawing in drawn.items()}
+        drawn |= exhibits.of_network(self._task, weights, stats, examples.images[0], title)
         self._pictures(part, drawn, step)
         p = metrics.probabilities(logits).numpy()
         self._board.precision_recall(part, p, examples.labels, names[: p.shape[1]], step)
         return drawn
 
+    def _title(self, part):
+        return f"{self._task.name}, seed {self._plan.seed}, on {self._task.splits.name}: {part}"
+
     def _pictures(self, part, drawn, step):
         for name, drawing in drawn.items():
-            where = f"{part}, step {step:,}" if step else part
-            plots.titled(drawing, f"{self._task.name}, seed {self._plan.seed}, on {self._task.splits.name}: {where}")
             self._board.picture(part, name.replace("_", " "), *plots.compact(drawing), step)
 
     def _weights_and_gradients(self, state):

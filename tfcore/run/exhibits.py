@@ -51,16 +51,37 @@ def of_predictions(logits, part, class_names):
     return drawn
 
 
-def of_network(task, weights, stats, image):
-    """Returns {name: figure}: the filters of the first layer, and what each layer makes of a picture, [H, W, C]."""
+def of_network(task, weights, stats, image, title=""):
+    """Returns {name: figure}: what each layer makes of a picture, [H, W, C], and the filters of the first."""
     if task.pictures or not are_pictures(image[np.newaxis]):  # a network that reads features has nothing to look at
         return {}
+    return of_layers(task.forward, weights, stats, image, title=title, class_names=task.splits.class_names)
+
+
+def of_layers(forward, weights, stats, image, *, title, class_names):
+    """Returns {"layers": figure, "filters": figure}, those of them that there are; `forward` as in `Task`."""
+    outputs = activations(forward, weights, stats, image[np.newaxis], preprocess=tf.convert_to_tensor)
+    outputs = {name: y[0] for name, y in outputs.items()}
     drawn, (path, kernels) = {}, first_filters(weights, image.shape)
+    if outputs:
+        named = {"title": title, "class_names": class_names}
+        drawn["layers"] = plots.layers(image, outputs, kernels_of(weights, outputs, image.shape), **named)
     if path:
-        drawn["filters"] = plots.filters(kernels, name=path)
-    if layers := activations(task.forward, weights, stats, image[np.newaxis], preprocess=tf.convert_to_tensor):
-        drawn["feature_maps"] = plots.feature_maps(image, {name: y[0] for name, y in layers.items()})
+        drawn["filters"] = plots.titled(plots.filters(kernels, name=path), title)
     return drawn
+
+
+def kernels_of(weights, layers, image_shape):
+    """Returns {layer: [h, w, I, O]} of the layers that are one convolution, and of one that compares with templates."""
+    leaves, found = tree.flatten(weights), {}
+    first, templates = first_filters(weights, image_shape)
+    for layer in layers:
+        convolutions = [np.asarray(w) for path, w in leaves.items() if layer in path.split("/") and len(w.shape) == 4]
+        if len(convolutions) == 1:
+            found[layer] = convolutions[0]
+        elif not convolutions and layer in first.split("/"):
+            found[layer] = templates
+    return found
 
 
 def first_filters(weights, image_shape):

@@ -16,7 +16,7 @@ DRAWINGS = {
     "predictions": ("Predictions", "The first pictures of the test part; mistakes are bold and red."),
     "most_wrong": ("The worst mistakes", "Pictures of the test part whose true class was given the least probability."),
     "filters": ("What the first layer looks for", "Its filters, on one scale: black takes away, white adds."),
-    "feature_maps": (
+    "layers": (
         "What each layer makes of a picture",
         "The first picture of the test part; bright is strong.",
     ),
