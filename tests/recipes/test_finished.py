@@ -199,6 +199,16 @@ def test_a_stage_that_stops_is_replayed_without_the_trunk_s_data(copies, moved, 
     assert "the first operation whose output is not finite" in capsys.readouterr().out
 
 
+def test_a_profile_that_the_second_stage_cannot_hold_is_refused_before_the_first(moved, tmp_path):
+    recipe, trunk, splits = moved
+    longer = dataclasses.replace(recipe, epochs=2)  # 4 steps, the second stage has 2
+    with pytest.raises(ValueError, match="profile=2:3 must go up, from 0 on to 2 at most"):
+        stages.train(longer, tmp_path / "run", trunk, splits, fine_tune=recipe, profile=(2, 3))
+    assert not (tmp_path / "run").exists()
+    stages.train(longer, tmp_path / "run", trunk, splits, profile=(2, 3))
+    assert (tmp_path / "run" / "head" / "train" / "plugins" / "profile").is_dir()
+
+
 def test_the_export_of_trunk_and_head_is_compared_as_a_whole(moved, tmp_path):
     recipe, trunk, splits = moved
     stages.train(recipe, tmp_path, trunk, splits)
