@@ -20,8 +20,9 @@ HEAD = """# What is installed, and its licences
 
 tfcore itself is under the Apache License 2.0 (LICENSE). `make train` installs it with the packages below, each in the
 version of constraints.txt, from PyPI; what each says of its licence is copied from its own metadata, which its wheel
-holds whole. Packages of the group "tests" serve tests and lint only, those of "sweep" scripts/sweep.py only. No package
-is changed, and none is part of this repository. This page is written by `python scripts/licences.py`.
+holds whole. Packages of the group "tests" serve tests and lint only, those of "sweep" scripts/sweep.py only. What the
+extra "profile" brings is not among them. No package is changed, and none is part of this repository. This page is
+written by `python scripts/licences.py`.
 
 | package | version | licence, as it says | wanted by |
 |---|---|---|---|
@@ -54,7 +55,7 @@ def row(name, version):
 def licence(metadata):
     """Returns what metadata say of a licence: the SPDX expression, a short name, or the classifiers; else ""."""
     text = metadata.get("License-Expression") or (metadata.get("License") or "").strip()
-    if text and len(text) <= LONGEST and "\n" not in text:
+    if text not in ("", "UNKNOWN") and len(text) <= LONGEST and "\n" not in text:
         return text
     classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
     named = ", ".join(line.split(" :: ")[-1] for line in classifiers)

@@ -16,7 +16,7 @@ from tfcore.recipes import RECIPES
 
 SCRIPTS = (train_mlp, train_cnn, train_transfer)
 NOT_TAKEN = ("recipe", "logdir", "clean", "traceback")  # the sweep has its own, or needs none
-ONE_VALUE = ("data_dir", "dataset", "weights", "histograms", "check_numerics")  # a comma in them is a comma
+ONE_VALUE = ("data_dir", "dataset", "weights", "histograms", "check_numerics", "profile")  # a comma in them is a comma
 
 
 def script_of(recipe):

@@ -80,6 +80,8 @@ def define(values, names, default):
     string("logdir", None, "output: the run directory; default logs/<recipe>/<changes>", flag_values=values)
     flags.DEFINE_boolean("clean", False, "output: start over instead of resuming", flag_values=values)
     flags.DEFINE_boolean("histograms", False, "more output: histograms of weights and gradients", flag_values=values)
+    text = "more output: profile steps such as 100:110, with the whole blocks of steps_per_loop that they are in"
+    string("profile", None, text, flag_values=values)
     text = "more training: look at every operation of every step and name the first that is not finite; slow"
     flags.DEFINE_boolean("check_numerics", False, text, flag_values=values)
     enum("jit", "auto", ["auto", "on", "off"], "more training: compile with XLA; auto: as measured best")
@@ -164,7 +166,17 @@ def _shown(value):
 
 def options_of(values):
     """Returns what the flags say of a run beside its recipe: arguments of `run.train`."""
-    return {name: values[name].value for name in ("clean", "histograms", "check_numerics")}
+    options = {name: values[name].value for name in ("clean", "histograms", "check_numerics")}
+    return {**options, "profile": window_of(values.profile)}
+
+
+def window_of(text):
+    """Returns --profile=100:110 as (100, 110); None for None."""
+    if text is None:
+        return None
+    if not (match := re.fullmatch(r"(\d+):(\d+)", text, re.ASCII)):
+        raise usage_error(f"--profile={text} must be two steps with a colon between, such as 100:110")
+    return int(match[1]), int(match[2])
 
 
 def train(values, recipe, base, note=""):

@@ -87,7 +87,7 @@ RULES = (
     (r"python scripts/benchmark --works=mnist_perceptron", "--quick --sides=products --nowrite", True),
     (r"python scripts/benchmark$", "--quick --works=prediction --sides=keras --nowrite", True),
     (r"python3 -m venv \.venv|\. \.venv/bin/activate", "", True),
-    (r"pip install (-c constraints\.txt|-e '\.\[sweep\]')", "--dry-run --no-deps", True),
+    (r"pip install (-c constraints\.txt|-e '\.\[(sweep|profile)\]')", "--dry-run --no-deps", True),
     (r"python -m pytest", "--collect-only -q tests/test_tree.py", True),
     (r"tensorboard --logdir", "--inspect", True),
     (r"make train", "READY=ready BIN=environment/bin", True),

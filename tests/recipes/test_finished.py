@@ -168,7 +168,7 @@ def test_the_schedule_of_a_replay_is_that_of_the_run(stopped):
 def test_check_numerics_is_a_flag_and_another_run():
     values = flags.parser(train_mlp.define)
     values(["train_mlp.py", "--check_numerics"])
-    assert training_flags.options_of(values) == {"clean": False, "histograms": False, "check_numerics": True}
+    assert training_flags.options_of(values)["check_numerics"] is True
     logdir = training_flags.logdir_of(values, RECIPE, RECIPE)
     assert logdir.name == "digits-check_numericsTrue-seed0"
 
@@ -197,6 +197,16 @@ def test_a_stage_that_stops_is_replayed_without_the_trunk_s_data(copies, moved, 
         stages.train(dataclasses.replace(recipe, learning_rate=1e38), tmp_path, trunk, splits, copies=copies)
     assert recipes.replay(tmp_path / "head") is not None
     assert "the first operation whose output is not finite" in capsys.readouterr().out
+
+
+def test_a_profile_that_the_second_stage_cannot_hold_is_refused_before_the_first(moved, tmp_path):
+    recipe, trunk, splits = moved
+    longer = dataclasses.replace(recipe, epochs=2)  # 4 steps, the second stage has 2
+    with pytest.raises(ValueError, match="profile=2:3 must go up, from 0 on to 2 at most"):
+        stages.train(longer, tmp_path / "run", trunk, splits, fine_tune=recipe, profile=(2, 3))
+    assert not (tmp_path / "run").exists()
+    stages.train(longer, tmp_path / "run", trunk, splits, profile=(2, 3))
+    assert (tmp_path / "run" / "head" / "train" / "plugins" / "profile").is_dir()
 
 
 def test_the_export_of_trunk_and_head_is_compared_as_a_whole(moved, tmp_path):

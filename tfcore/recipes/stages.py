@@ -12,6 +12,7 @@ from tfcore.models import inception_v3, mlp
 from tfcore.recipes.assemble import fit_to_data, make_forward, task
 from tfcore.recipes.recipe import plan, settings_of
 from tfcore.run import directory, features
+from tfcore.run.profile import checked
 from tfcore.run.result import export
 
 
@@ -27,6 +28,7 @@ def train(
     clean=False,
     histograms=False,
     check_numerics=False,
+    profile=None,
     note="",
 ):
     """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
@@ -39,7 +41,7 @@ def train(
       cache: where features are kept; None keeps none.
       fine_tune: the recipe of a second run, in `logdir`/fine_tune, which starts from the first one's weights and whose
         model says with `learns_from` where the trunk begins to learn.
-      clean, histograms, check_numerics, note: as in `run.train`.
+      clean, histograms, check_numerics, profile, note: as in `run.train`.
     Returns: the Result of the last run. `logdir`/export holds trunk and head together, for evaluation and prediction.
     Raises:
       ValueError: as `run.train`; another `fine_tune`, trunk or number of copies is another run, with another `logdir`.
@@ -49,8 +51,10 @@ def train(
     last = fit_to_data(fine_tune, splits) if fine_tune else recipe
     if copies and (recipe.view_flip or recipe.view_shift):
         raise ValueError("view_flip and view_shift look at pictures: they need feature_cache=False")
-    options = {"clean": clean, "histograms": histograms, "check_numerics": check_numerics}
+    options = {"clean": clean, "histograms": histograms, "check_numerics": check_numerics, "profile": profile}
     plans = [run.Plan(**plan(stage)).fitted(splits) for stage in (recipe, last)]  # refused before anything is erased
+    for each in plans:
+        checked(profile, each)
     whole = task(last, splits, config={"trunk": digest, "copies": copies, "head": settings_of(recipe)})
     config = directory.describe(whole, plans[-1]._replace(check_numerics=check_numerics), note)
     with directory.held(logdir) as place:

@@ -14,6 +14,7 @@ from tfcore.quiet import tf
 from tfcore.run import blackbox, blocks, directory, records
 from tfcore.run.console import Console
 from tfcore.run.plan import Plan
+from tfcore.run.profile import Profile, checked
 from tfcore.run.progress import Progress
 from tfcore.run.report import measure, predictor, validation_part
 from tfcore.run.result import complete, test_and_export
@@ -46,6 +47,7 @@ def train(
     clean=False,
     histograms=False,
     check_numerics=False,
+    profile=None,
     note="",
 ):
     """Trains a `Task` in the run directory `logdir`, or goes on where an earlier call stopped.
@@ -62,6 +64,8 @@ def train(
       histograms: write histograms of weights and gradients each epoch.
       check_numerics: take every step eagerly and stop at the first operation whose output is not finite, and name it;
         slow, and another run, since its bits are others. `jit` has no effect then.
+      profile: (first, last): TensorFlow's profiler looks at steps first .. last - 1, and at the rest of the blocks of
+        `steps_per_loop` steps that they are in. It does not make the run another one.
       note: words that config.json keeps, such as why this set.
     Returns: a Result.
     Raises:
@@ -72,6 +76,7 @@ def train(
     """
     plan = Plan(epochs, batch_size, seed, steps_per_epoch, steps_per_loop, validation_steps, patience, report, jit)
     plan = plan._replace(check_numerics=check_numerics).fitted(task.splits)
+    window = checked(profile, plan)
     with directory.held(logdir) as place, stop_requested() as stop, naming_the_last_good(place):
         state = initial_state(task, seed)
         take_block, all_finite = compiled(task, state, plan)  # refuses what does not fit before anything is erased
@@ -82,13 +87,18 @@ def train(
             return done
         progress, next_save = restore(place, state, plan), 0.0
         box = blackbox.kept(place, state, config, len(task.splits.train.labels))
-        with box, closing(Console(task, place, plan, histograms=histograms)) as console:
+        with (
+            box,
+            closing(Console(task, place, plan, histograms=histograms)) as console,
+            closing(Profile(place / "train", window)) as profiler,
+        ):
             console.introduce(state, resumed=int(state.step) > 0)
             while not plan.ended(progress):
                 began = clock = time.perf_counter()
                 with console.epoch(progress) as shown, closing(epoch_blocks(task, plan, progress)) as gathered:
                     for count, block in gathered:
-                        sums = blocks.take_checked(take_block, all_finite, state, block, count)
+                        with profiler.block(int(state.step), count):
+                            sums = blocks.take_checked(take_block, all_finite, state, block, count)
                         seconds, clock = time.perf_counter() - clock, time.perf_counter()
                         progress = progress.after(count, sums, seconds)
                         shown.block(progress, sums, count, int(state.step))
