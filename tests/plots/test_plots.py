@@ -194,11 +194,12 @@ def test_a_figure_shows_itself_in_jupyter():
     assert drawing._repr_png_().startswith(b"\x89PNG")
 
 
-def test_only_large_pictures_are_jpegs(rng):
-    small, _ = plots.compact(plots.gallery(rng.integers(0, 256, [1, 4, 4, 1], dtype=np.uint8)))
-    large, size = plots.compact(plots.gallery(rng.integers(0, 256, [25, 150, 150, 3], dtype=np.uint8)))
-    assert small.startswith(b"\x89PNG") and large.startswith(b"\xff\xd8")
-    assert Image.open(io.BytesIO(large)).size == size
+def test_a_jpeg_of_photographs_is_smaller_and_as_large(rng):
+    photographs = rng.integers(0, 256, [25, 15, 15, 3], dtype=np.uint8).repeat(10, 1).repeat(10, 2)
+    drawing = plots.gallery(photographs + rng.integers(0, 9, photographs.shape, dtype=np.uint8))
+    png, jpeg = plots.png(drawing), plots.jpeg(drawing)
+    assert len(jpeg) < len(png) / 2
+    assert Image.open(io.BytesIO(jpeg)).size == Image.open(io.BytesIO(png)).size
 
 
 def test_a_page_is_whole_by_itself_and_escapes_its_words():

@@ -229,7 +229,7 @@ def test_a_full_disk_costs_the_curves_and_not_the_run(tmp_path, monkeypatch, cap
     def full(*args, **kwargs):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
-    monkeypatch.setattr(tf.summary, "scalar", full)
+    monkeypatch.setattr(tf.summary.experimental, "write_raw_pb", full)
     result = train(MLP, tmp_path)
     assert result.epochs == 2
     assert capsys.readouterr().err.count("TensorBoard's files cannot be written") == 1

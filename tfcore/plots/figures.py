@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -12,7 +13,6 @@ from tfcore.showing import readable
 
 ENLARGED = 1.25  # letters and lines, so that a picture can be read at half its size
 SCRIPTS = ("Noto Sans", "IPA", "WenQuanYi", "Droid Sans Fallback", "Unifont", "Arial Unicode")  # names of fonts
-LARGE = 250_000  # bytes
 LONGEST = 30  # letters of a class name
 
 
@@ -53,24 +53,21 @@ def png(drawing):
     return file.getvalue()
 
 
-def compact(drawing):
-    """Returns the bytes of a figure's PNG file, or JPEG where that is large, as of photographs; and (width, height)."""
-    encoded = png(drawing)
-    if len(encoded) > LARGE:
-        file = io.BytesIO()
-        with _as_written(drawing):
-            drawing.savefig(file, format="jpeg", pil_kwargs={"quality": 80})
-        encoded = file.getvalue()
-    return encoded, tuple(int(side) for side in drawing.get_size_inches() * drawing.dpi)
+def jpeg(drawing):
+    """Returns the bytes of a figure's JPEG file, which is small where it has many photographs."""
+    file = io.BytesIO()
+    with _as_written(drawing):
+        drawing.savefig(file, format="jpeg", pil_kwargs={"quality": 80})
+    return file.getvalue()
 
 
 def save(directory, drawings):
-    """Writes each of {name: Matplotlib figure} as `directory`/name.png."""
+    """Writes each of {name: figure, or the bytes of its PNG file} as `directory`/name.png."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     for name, drawing in drawings.items():
         with durable(directory / f"{name}.png") as file:
-            file.write(png(drawing))
+            file.write(drawing if isinstance(drawing, bytes) else png(drawing))
 
 
 def drawable(class_names):
@@ -95,6 +92,7 @@ def _families():
     """Returns Matplotlib's own font, and behind it those that this machine has for scripts which that one lacks."""
     from matplotlib.font_manager import fontManager
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # of a font without bold letters it tells each
     return ["DejaVu Sans", *sorted({font.name for font in fontManager.ttflist if font.name.startswith(SCRIPTS)})]
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfcore.showing import readable, warn
 WHOLE = "."  # the run itself, beside its parts train, validation and test
 FIRST = ("accuracy", "loss")  # groups are opened and sorted by name: these two come first, thresholds last
 GROUPS = (("thresholds", re.compile(r".*_at/0\.\d$")), ("progress", re.compile(r"learning_rate|gradient_norm|images_")))
+LARGE = 250_000  # bytes of a picture
 THRESHOLDS, CURVES = 101, 100  # of precision and recall: points of a class, and classes
 
 
@@ -49,10 +51,12 @@ class Board:
         self._warned = True
 
     def scalars(self, part, values, step):
-        """Writes {name: number} at a step, each in its group."""
-        with self.writing(part, step):
-            for name, value in values.items():
-                tf.summary.scalar(grouped(readable(name)), value)
+        """Writes {name: number} at a step, each in its group, in one operation: one for each would take longer."""
+        from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+        points = [scalar_pb(grouped(readable(name)), value).SerializeToString() for name, value in values.items()]
+        with self.writing(part, step):  # bytes of several messages one after the other are those of all in one
+            tf.summary.experimental.write_raw_pb(b"".join(points), step=step)
 
     def histograms(self, weights, gradients, step):
         """Writes a histogram of each leaf of two trees under its path."""
@@ -77,21 +81,22 @@ class Board:
             plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="graph_run_metadata_graph", content=b"1")
             tf.summary.write(tag, traced.SerializeToString(), metadata=tf.compat.v1.SummaryMetadata(plugin_data=plugin))
 
-    def picture(self, part, tag, encoded, size, step):
-        """Writes a picture: the bytes of a PNG or JPEG file, and its (width, height)."""
+    def picture(self, part, tag, png, step, smaller=lambda: b""):
+        """Writes a picture: the bytes of its PNG file, or, where they are many, what smaller() gives in their place."""
         from tensorboard.plugins.image.metadata import create_summary_metadata
 
+        size = [str(side).encode() for side in struct.unpack(">II", png[16:24])]  # of its first chunk: width, height
         with self.writing(part, step):
-            values = tf.constant([*(str(side).encode() for side in size), encoded])
+            values = tf.constant([*size, png if len(png) <= LARGE else smaller()])
             tf.summary.write(f"pictures/{tag}", values, metadata=create_summary_metadata(None, None))
 
     def settings(self, values):
         """Writes {name: setting} for the page HParams, which puts runs side by side."""
-        from tensorboard.plugins.hparams import api
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb  # its api would import Keras
 
         simple = {name: v if isinstance(v, bool | int | float | str) else json.dumps(v) for name, v in values.items()}
         with self.writing(WHOLE):
-            api.hparams(simple)
+            tf.summary.experimental.write_raw_pb(hparams_pb(simple).SerializeToString(), step=0)
 
     def layout(self):
         """Writes which curves the page Custom Scalars puts together."""

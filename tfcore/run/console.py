@@ -24,7 +24,7 @@ from tfcore.run.summary import sizes
 from tfcore.run.task import loss_fn_of
 from tfcore.showing import readable, warn
 
-DRAWN = (1, 3, 10, 30, 100, 300, 1000)  # epochs whose predictions are drawn while training goes on
+SHARE = 0.03  # of the time of training that drawing beside it may take
 
 
 class Console:
@@ -34,6 +34,8 @@ class Console:
         self._task, self._place, self._plan, self._histograms = task, place, plan, histograms
         self._board = Board(place.path)
         self._artist, self._drawing, self._warned = ThreadPoolExecutor(1), None, False
+        self._due, self._next = None, 1  # what is still to be drawn of the data; from which epoch on predictions are
+        self._spent, self._longest = 0.0, 1.0  # seconds of drawing; 1 is a guess at what the first takes
 
     def introduce(self, state, *, resumed):
         """Shows what is about to be trained, on what: the set, the table of parameters, the graph, the settings."""
@@ -47,7 +49,9 @@ class Console:
         count = anatomy.flops(concrete, self._plan.batch_size)
         print(f"{count:,} floating point operations per image, forward", flush=True)
         if not resumed:
-            self._beside(functools.partial(self._introduce_on_board, concrete, table, state))
+            self._introduce_on_board(concrete, table, state)
+        if not resumed or not any((self._place / "plots").glob("training_pictures.png")):
+            self._due = functools.partial(self._show_data, state)
 
     def _introduce_on_board(self, concrete, table, state):
         """Writes to TensorBoard what is known before the first step."""
@@ -58,11 +62,15 @@ class Console:
         board.text("parameters", anatomy.as_markdown(table))
         board.text("environment", anatomy.as_markdown([("of this start", ""), *environment().items()]))
         board.graph(anatomy.named_graph(concrete, state))
-        board.graph(anatomy.named_graph(anatomy.traced_step(self._task, state, self._plan), state), "training step")
+        board.flush()
+
+    def _show_data(self, state):
+        """Draws the training pictures, and writes the graph of a training step."""
+        step = anatomy.traced_step(self._task, state, self._plan)
+        self._board.graph(anatomy.named_graph(step, state), "training step")
         drawn = exhibits.of_data(self._task, self._plan.seed)
         drawn = {name: plots.titled(drawing, self._title("train")) for name, drawing in drawn.items()}
-        self._pictures("train", drawn, 0)
-        plots.save(self._place / "plots", drawn)
+        plots.save(self._place / "plots", self._pictures("train", drawn, 0))
 
     def _introduce_pictures(self, source):
         """Prints and draws what was found in the files, and lists in bad_files.json those that could not be used."""
@@ -98,12 +106,7 @@ class Console:
         if self._histograms:
             self._board.histograms(*self._weights_and_gradients(state), row["step"])
         self._board.flush()
-        if row["epoch"] in DRAWN:
-            kept = training.averages(state.weights, state.slots), state.stats
-            weights, stats = (tree.map(tf.convert_to_tensor, part) for part in kept)
-            seen = (self._task.pictures or self._task.splits).validation
-            seen = validation_part(seen, self._plan.examined, seed=self._plan.seed, epoch=row["epoch"] - 1)
-            self._beside(functools.partial(self._show, "validation", logits, seen, weights, stats, row["step"]))
+        self._draw_where_time_allows(progress, logits, state)
         left = progress.total_seconds / row["epoch"] * (self._plan.epochs - row["epoch"])
         measures = [
             f"{split} loss {row[split]['loss']:.4f} accuracy {row[split].get('accuracy', math.nan):.4f}"
@@ -112,24 +115,45 @@ class Console:
         speed = f"{row['seconds']:.1f} s  {row['images_per_second']:,} images/s"
         print(f"{self._label(row['epoch'])}  {'  '.join(measures)}  {speed}  left {duration(left)}", flush=True)
 
+    def _draw_where_time_allows(self, progress, logits, state):
+        """Draws beside training what is due: the data, then predictions after twice as many epochs each time."""
+        row = progress.row
+        if self._spent + self._longest > SHARE * progress.total_seconds or (self._drawing and not self._drawing.done()):
+            return
+        if self._due:
+            due, self._due = self._due, None
+            self._beside(due)
+        elif row["epoch"] >= self._next:
+            self._next = 2 * row["epoch"]
+            kept = training.averages(state.weights, state.slots), state.stats
+            weights, stats = (tree.map(tf.convert_to_tensor, part) for part in kept)
+            seen = (self._task.pictures or self._task.splits).validation
+            seen = validation_part(seen, self._plan.examined, seed=self._plan.seed, epoch=row["epoch"] - 1)
+            self._beside(functools.partial(self._show, "validation", logits, seen, weights, stats, row["step"]))
+
     def _show(self, part, logits, examples, weights, stats, step):
-        """Writes to TensorBoard what the network says of a part, and what it has learned. Returns {name: figure}."""
+        """Writes to TensorBoard what the network says of a part, and what it has learned. Returns {name: PNG bytes}."""
         names = self._task.splits.class_names
         drawn = exhibits.of_predictions(logits, examples, names)
         title = self._title(f"{part}, step {step:,}")
         drawn = {name: plots.titled(drawing, title) for name, drawing in drawn.items()}
         drawn |= exhibits.of_network(self._task, weights, stats, examples.images[0], title)
-        self._pictures(part, drawn, step)
+        made = self._pictures(part, drawn, step)
         p = metrics.probabilities(logits).numpy()
         self._board.precision_recall(part, p, examples.labels, names[: p.shape[1]], step)
-        return drawn
+        return made
 
     def _title(self, part):
         return f"{self._task.name}, seed {self._plan.seed}, on {self._task.splits.name}: {part}"
 
     def _pictures(self, part, drawn, step):
+        """Writes {name: figure} to TensorBoard, and returns {name: the bytes of its PNG file}."""
+        made = {}
         for name, drawing in drawn.items():
-            self._board.picture(part, name.replace("_", " "), *plots.compact(drawing), step)
+            made[name] = plots.png(drawing)
+            smaller = functools.partial(plots.jpeg, drawing)
+            self._board.picture(part, name.replace("_", " "), made[name], step, smaller)
+        return made
 
     def _weights_and_gradients(self, state):
         """Returns the weights, and the gradients of the first batch of the set."""
@@ -143,8 +167,11 @@ class Console:
         """Calls show() while training goes on."""
 
         def spare():
+            began = time.perf_counter()
             with self.sparing():  # Matplotlib may find no place for its cache
                 show()
+            seconds = time.perf_counter() - began
+            self._spent, self._longest = self._spent + seconds, max(self._longest, seconds)
 
         self._wait()
         self._drawing = self._artist.submit(spare)
@@ -166,8 +193,11 @@ class Console:
         self._drawing = None
 
     def tested(self, measured, logits, weights, stats, step, reported):
-        """Writes the test: its values, its drawings, and what the last layer tells apart. Returns {name: figure}."""
+        """Writes the test: its values, drawings, what the last layer tells apart. Returns {name: PNG bytes}."""
         self._wait()
+        if self._due:
+            with self.sparing():
+                self._due()
         seen, board = self._task.pictures or self._task.splits, self._board
         board.scalars("test", {name: measured[name] for name in ("loss", "accuracy")}, step)
         shown = {name: value for name, value in measured.items() if isinstance(value, int | float)}

@@ -3,6 +3,8 @@
 import contextlib
 import gzip
 import json
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from tfcore.quiet import tf
 from tfcore.showing import warn
 
 HOST = "run"  # stands in for the name of the machine
+PLACES = (sys.prefix, sys.base_prefix, Path(__file__).parents[2], Path(tf.__file__).parents[1])  # of programs here
 OWN = ("profile_options",)  # what a profile says of itself that holds a path
 
 
@@ -90,6 +93,9 @@ def write(folder, xplane):
     """Writes a profile, the bytes of an XSpace, without the machine's name and paths, and as a trace for Chrome."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+    for place in sorted({*map(str, PLACES), os.getcwd(), os.path.expanduser("~")}, key=len, reverse=True):
+        if len(place) > 2:  # XLA's programs say in which files their operations stand; the length must stay
+            xplane = xplane.replace(place.encode(), b"/" * len(place.encode()))
     space = xplane_pb2.XSpace.FromString(xplane)
     space.hostnames[:] = [HOST]
     for plane in space.planes:
