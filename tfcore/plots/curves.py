@@ -24,7 +24,8 @@ def curves(history, *, reported=None, test=None):
         if reported in epochs:
             ax.axvline(reported, color="gray", linestyle=":", label=f"reported, epoch {reported}")
         ax.set(xlabel="epoch", ylabel=name, title=f"test {name} {test[name]:.4f}" if test else "")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.set_xlim(min(epochs, default=0) - 0.5, max(epochs, default=0) + 0.5)
         ax.grid(alpha=0.3)
         ax.legend()
     return drawing

@@ -35,8 +35,8 @@ def overview(probabilities, labels, class_names):
 def _thresholds(ax, p, y):
     accuracy, precision, recall = binary.at_thresholds(p, y)
     best = np.argmax(accuracy)
-    for name, row in (("accuracy", accuracy), ("precision", precision), ("recall", recall)):
-        ax.plot(binary.THRESHOLDS, row, marker=".", label=name)
+    for name, row, line in (("accuracy", accuracy, "-"), ("precision", precision, "--"), ("recall", recall, ":")):
+        ax.plot(binary.THRESHOLDS, row, marker=".", linestyle=line, label=name)
     ax.plot(binary.THRESHOLDS[best], accuracy[best], "*", color="black", markersize=13, label="best accuracy")
     title = f"Best accuracy {accuracy[best]:.3f} at threshold {binary.THRESHOLDS[best]}"
     _unit_square(ax, title, "threshold", "measure", xticks=binary.THRESHOLDS)

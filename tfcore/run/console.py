@@ -69,7 +69,7 @@ class Console:
         step = anatomy.traced_step(self._task, state, self._plan)
         self._board.graph(anatomy.named_graph(step, state), "training step")
         drawn = exhibits.of_data(self._task, self._plan.seed)
-        drawn = {name: plots.titled(drawing, self._title("train")) for name, drawing in drawn.items()}
+        drawn = {name: plots.titled(drawing, self.title("train")) for name, drawing in drawn.items()}
         plots.save(self._place / "plots", self._pictures("train", drawn, 0))
 
     def _introduce_pictures(self, source):
@@ -77,7 +77,8 @@ class Console:
         print(readable(str(source.survey)))
         rows = [{"file": name, "reason": reason} for name, reason in source.bad]
         with self.sparing():
-            plots.save(self._place / "plots", {"survey": plots.survey(source.survey)})
+            survey = plots.titled(plots.survey(source.survey), self.title("all files"))
+            plots.save(self._place / "plots", {"survey": survey})
             files.write_text(self._place / "bad_files.json", json.dumps(rows, indent=2) + "\n")
         for row in rows[:3]:
             print(readable(f"left out {row['file']}: {row['reason']}"))
@@ -135,7 +136,7 @@ class Console:
         """Writes to TensorBoard what the network says of a part, and what it has learned. Returns {name: PNG bytes}."""
         names = self._task.splits.class_names
         drawn = exhibits.of_predictions(logits, examples, names)
-        title = self._title(f"{part}, step {step:,}")
+        title = self.title(f"{part}, step {step:,}")
         drawn = {name: plots.titled(drawing, title) for name, drawing in drawn.items()}
         drawn |= exhibits.of_network(self._task, weights, stats, examples.images[0], title)
         made = self._pictures(part, drawn, step)
@@ -143,7 +144,8 @@ class Console:
         self._board.precision_recall(part, p, examples.labels, names[: p.shape[1]], step)
         return made
 
-    def _title(self, part):
+    def title(self, part):
+        """Returns which run, set and part a drawing is of."""
         return f"{self._task.name}, seed {self._plan.seed}, on {self._task.splits.name}: {part}"
 
     def _pictures(self, part, drawn, step):

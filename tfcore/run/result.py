@@ -78,7 +78,9 @@ def test_and_export(place, task, plan, state, progress, config, console):
         "test": test,
     }
     with console.sparing():
-        plots.save(place / "plots", {"curves": plots.curves(history, reported=epoch, test=test), **drawn})
+        curves = plots.curves(history, reported=epoch, test=test)
+        drawn["curves"] = plots.titled(curves, console.title("training and validation"))
+        plots.save(place / "plots", drawn)
         files.write_text(place / "report.html", summary(place, task, values, config, weights, stats))
     files.write_text(place / "result.json", json.dumps(values, indent=2) + "\n")
     return _result(place, values)

@@ -1,9 +1,11 @@
 """report.html: all that a run has to show, as one page."""
 
+import io
+
 from tfcore import tree
 from tfcore.plots import page
 from tfcore.run import anatomy
-from tfcore.run.board import grouped
+from tfcore.run.board import LARGE, grouped
 
 # Of each drawing in plots/, in this order: its heading, and what is to be seen in it.
 DRAWINGS = {
@@ -35,16 +37,28 @@ def summary(place, task, values, config, weights, stats):
     result = page.table(rows, head=("", *measures))
     told = [
         f"{task.splits.name}: {sizes(task.splits)}.",
-        f"{values['epochs']} epochs in {values['seconds']:,} s; tested after epoch {values['reported_epoch']}.",
+        f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)} in {values['seconds']:,} s; tested after epoch {values['reported_epoch']}.",
     ]
     sections = [("Result", [*map(page.paragraph, told), result])]
     for name, (heading, words) in DRAWINGS.items():
         path = place / "plots" / f"{name}.png"
-        sections.append((heading, [page.picture(path.read_bytes(), words)] if path.exists() else []))
+        sections.append((heading, [page.picture(small(path), words)] if path.exists() else []))
     head, *parameters = anatomy.parameter_rows(weights, stats)
     settings = {**tree.flatten(config["config"]), **config["run"]}
     sections += [("Settings", [page.table(settings.items())]), ("Parameters", [page.table(parameters, head=head)])]
     return page.page(f"{task.name} on {task.splits.name}, seed {config['run']['seed']}", sections)
+
+
+def small(path):
+    """Returns the bytes of a PNG file, or of a JPEG of it where they are many, as of photographs."""
+    from PIL import Image
+
+    if path.stat().st_size <= LARGE:
+        return path.read_bytes()
+    file = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(file, format="jpeg", quality=85)
+    return file.getvalue()
 
 
 def sizes(splits):
