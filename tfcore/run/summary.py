@@ -37,7 +37,7 @@ def summary(place, task, values, config, weights, stats):
     result = page.table(rows, head=("", *measures))
     told = [
         f"{task.splits.name}: {sizes(task.splits)}.",
-        f"{values['epochs']} epoch{'s' * (values['epochs'] > 1)} in {values['seconds']:,} s; tested after epoch {values['reported_epoch']}.",
+        f"Epochs: {values['epochs']}, in {values['seconds']:,} s; tested after epoch {values['reported_epoch']}.",
     ]
     sections = [("Result", [*map(page.paragraph, told), result])]
     for name, (heading, words) in DRAWINGS.items():
