@@ -73,15 +73,15 @@ def draw(seed, epoch, n):
     return tf.random.stateless_uniform([n, DRAWS], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
 
 
-def examples(change, seed, images, n, *, epochs=7):
+def examples(change, seed, images, rows, n, *, epochs=7):
     """Returns each image as it is and as the first epochs show it: [N, 1 + epochs, H, W, C] in NumPy.
 
     Args:
       change: (images, draws [N, 9]) -> images: `apply` with its configuration bound, or a function of yours.
-      images: the first N of the n training images.
+      images: N of the n training images, and rows: [N] integers, which ones.
     """
-    count = len(images)
-    shown = [np.asarray(change(images, draw(seed, epoch, n)[:count])) for epoch in range(epochs)]
+    draws = (tf.gather(draw(seed, epoch, n), rows) for epoch in range(epochs))
+    shown = [np.asarray(change(images, drawn)) for drawn in draws]
     return np.stack([images, *shown], axis=1)
 
 

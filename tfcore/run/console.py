@@ -50,7 +50,7 @@ class Console:
         print(f"{count:,} floating point operations per image, forward", flush=True)
         if not resumed:
             self._introduce_on_board(concrete, table, state)
-        if not resumed or not any((self._place / "plots").glob("training_pictures.png")):
+        if not resumed or not any((self._place / "plots").glob(f"{exhibits.LAST}.png")):
             self._due = functools.partial(self._show_data, state)
 
     def _introduce_on_board(self, concrete, table, state):

@@ -10,6 +10,7 @@ from tfcore.data import augment
 from tfcore.plots.figures import drawable
 from tfcore.quiet import tf
 
+LAST = "training_pictures"  # of the drawings of the data: where its file is, the others are too
 SHOWN = 25  # pictures of a gallery
 PROJECTED = 1000  # examples of the Projector
 SPRITE = 32  # the longest side of a picture there
@@ -26,12 +27,22 @@ def of_data(task, seed):
     if not are_pictures(images):
         return {}
     names = drawable(task.splits.class_names)
-    drawn = {"training_pictures": plots.gallery(images[:SHOWN], [names[label] for label in labels[:SHOWN]])}
+    drawn = {}
     if task.augment:
-        sheet = augment.examples(task.augment, seed, images[:5], len(labels), epochs=5)
-        titles = [f"{names[label]}{', as it is' * (i == 0)}" for label in labels[:5] for i in range(sheet.shape[1])]
+        rows = first_rows(labels, 5)
+        sheet = augment.examples(task.augment, seed, images[rows], rows, len(labels), epochs=5)
+        titles = [f"{names[label]}{', as it is' * (i == 0)}" for label in labels[rows] for i in range(sheet.shape[1])]
         drawn["augmented"] = plots.gallery(sheet.reshape(-1, *sheet.shape[2:]), titles, columns=sheet.shape[1])
+    rows = first_rows(labels, SHOWN)
+    drawn[LAST] = plots.gallery(images[rows], [names[label] for label in labels[rows]])
     return drawn
+
+
+def first_rows(labels, count):
+    """Returns which examples to show: the first `count`, or as many all over a part that is sorted by its classes."""
+    rows, spread = np.arange(min(count, len(labels))), np.linspace(0, len(labels) - 1, min(count, len(labels)))
+    spread = spread.astype(int)
+    return spread if len(set(labels[rows])) <= len(set(labels[spread])) / 2 else rows
 
 
 def of_predictions(logits, part, class_names):
@@ -46,7 +57,7 @@ def of_predictions(logits, part, class_names):
         drawn["measures"] = plots.overview(p[:, 1], part.labels, class_names)
     if are_pictures(part.images):
         worst = metrics.most_wrong(logits, part.labels, SHOWN)
-        for name, chosen in (("predictions", np.arange(min(SHOWN, len(p)))), ("most_wrong", worst)):
+        for name, chosen in (("predictions", first_rows(part.labels, SHOWN)), ("most_wrong", worst)):
             drawn[name] = plots.predictions(part.images[chosen], p[chosen], part.labels[chosen], class_names)
     return drawn
 
@@ -102,7 +113,8 @@ def projected(task, weights, stats):
 
     Vectors are what the last layer before the logits gives, [N, D]; None where the layers cannot be told.
     """
-    images, labels = (array[:PROJECTED] for array in task.splits.validation)
+    rows = first_rows(task.splits.validation.labels, PROJECTED)
+    images, labels = (array[rows] for array in task.splits.validation)
     one = functools.partial(tf.function(recorded(task.forward), autograph=False), weights, stats, training=False)
     layers = list(one(tf.constant(images[:1]))[0])
     if len(layers) < 2:
@@ -115,7 +127,7 @@ def projected(task, weights, stats):
     traced = tf.function(last_hidden, autograph=False)
     y = training.predict(traced, weights, stats, images, batch_size=50, preprocess=tf.convert_to_tensor)
     names = [task.splits.class_names[label] for label in labels]
-    pictures = (task.pictures or task.splits).validation.images[:PROJECTED]
+    pictures = (task.pictures or task.splits).validation.images[rows]
     return y, names, sprites(pictures) if are_pictures(pictures) else None
 
 
