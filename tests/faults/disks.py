@@ -156,7 +156,7 @@ def _goes_on(place, wanted, word):
 
 
 def _same(place, wanted, when, *, drawings):
-    wrong = [name for name in differences(outcome(place), wanted) if drawings or not name.startswith("plots/")]
+    wrong = [name for name in differences(outcome(place), wanted) if drawings or not name.endswith(".png")]
     require(not wrong, f"{when}, but not as unbroken: {wrong}")
 
 

@@ -227,7 +227,9 @@ def test_an_export_that_is_lost_is_written_again(copied, lost):
 
 
 def test_leftovers_of_a_first_save_go_at_the_next_start(tmp_path):
-    left = [tmp_path / name / ".x.safetensors.123.tmp" for name in (".", "checkpoints", "export", "plots")]
+    left = [
+        tmp_path / name / ".x.safetensors.123.tmp" for name in (".", "checkpoints", "export", "plots", "validation")
+    ]
     for path in left:
         path.parent.mkdir(exist_ok=True)
         path.write_text("half")

@@ -64,7 +64,7 @@ def held(logdir):
         with records.naming(logdir / ".lock"):
             stack.enter_context(files.locked(logdir))
             lock = stack.enter_context(open(logdir / ".lock"))
-        for directory in (logdir, *(logdir / name for name in (*WRITTEN, "stopped"))):
+        for directory in (logdir, *(logdir / name for name in (*WRITTEN, "stopped", "validation"))):
             files.remove_leftovers(directory)
         place = Place(logdir, lock.fileno())
         place.check()
