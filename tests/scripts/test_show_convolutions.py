@@ -87,7 +87,7 @@ def test_a_picture_that_is_named_is_shown_as_the_network_reads_it(given, tmp_pat
 INCEPTION = inception_v3.Config((75, 75, 3), classes=2, endpoint="mixed0")
 FORMS = {
     "mlp": (mlp.Config((28, 28, 1), (7,), 10), ["dense1", "logits"], {"dense1": (28, 28, 1, 7)}),
-    "mixer": (mixer.Config(blocks=2, channels=8, hidden=(4, 4)), ["block1", "block2", "logits"], {}),
+    "mixer": (mixer.Config(blocks=2, channels=8, hidden=(4, 4)), ["patches", "block1", "block2", "logits"], {}),
     "blocks": (INCEPTION, ["stem", "mixed0", "logits"], {}),
 }
 

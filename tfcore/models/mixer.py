@@ -93,7 +93,8 @@ def forward(config, weights, stats, x, *, training, seed=None):
     x = tf.convert_to_tensor(x)
     if x.shape[1:] != config.image_shape:
         raise ValueError(f"x has shape {x.shape}, this mixer wants [N, {', '.join(map(str, config.image_shape))}]")
-    x = _rows(weights["patches"], _patches(x, config.patch), name="patches")  # N x P x channels
+    with tf.name_scope("patches"):
+        x = _rows(weights["patches"], _patches(x, config.patch), name="dense")  # N x P x channels
     new_stats = {}
     for i in range(1, config.blocks + 1):
         name = f"block{i}"
