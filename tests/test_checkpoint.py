@@ -261,6 +261,7 @@ def test_meta_is_a_dictionary(tmp_path):
         checkpoint.read(crafted(tmp_path / "weights.safetensors", ["weights/a"], meta=[1]))
 
 
+@pytest.mark.slow
 def test_killed_while_saving_leaves_whole_checkpoints(tmp_path):
     """A child saves weights that all equal the step; whatever is found after a kill must say so too."""
     generator = random.Random(0)

@@ -55,6 +55,7 @@ PICTURES = f"{SMALL} --steps_per_epoch=2 --filters=2 --image_size=64x64"
 TRANSFER = f"{SMALL} --weights=trunk.safetensors --image_size=75x75 --endpoint=mixed0 --hidden=8 --fine_tune_epochs=1"
 RULES = (
     (r"python scripts/train_mlp\.py --dataset=digits .*--clean", "--epochs=1", False),
+    (r"python scripts/train_mlp\.py --dataset=digits .*logs/(slow|fast)_|python scripts/compare\.py", "", True),
     (r"python scripts/train_mlp\.py --dataset=digits", "", False),
     (r"python scripts/train_mlp\.py", "--epochs=1", False),
     (r"python scripts/train_cnn\.py .*--helpfull", "", False),
@@ -74,11 +75,10 @@ RULES = (
     (r"python scripts/reproduce\.py .*--check", "--help", False),
     (r"python scripts/reproduce\.py --recipes=", "", True),
     (r"python scripts/show_transfer\.py", "--labels=10 --seeds=0 --trunk_epochs=1", True),
-    (r"python scripts/compare\.py", "", False),
     (r"python scripts/sweep\.py", "--dataset=digits --epochs=1 --trials=1", True),
-    (r"python scripts/train_mlp\.py .*--check_numerics", "--epochs=1 --steps_per_epoch=2 --hidden=8", False),
+    (r"python scripts/train_mlp\.py .*--check_numerics", "--epochs=1 --steps_per_epoch=2 --hidden=8", True),
     (r"python scripts/replay\.py", f"--run={ROOT / 'tests' / 'golden' / 'stopped_run'}", False),
-    (r"python scripts/licences\.py", "", False),
+    (r"python scripts/licences\.py", "", True),
     (r"python tests/faults --write", "--help", False),
     (r"python tests/faults", "--quick", True),
     (r"python examples/mnist\.py", "", False),

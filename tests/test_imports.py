@@ -29,6 +29,7 @@ def test_the_words_import_nothing_but_tensorflow_and_numpy(statement):
     assert heavy(statement) == []
 
 
+@pytest.mark.slow
 def test_what_was_kept_away_can_be_imported_afterwards():
     assert heavy("", "sys.modules") == ["requests"]  # TensorFlow cannot do without it
     assert {"h5py", "keras", "scipy"} <= set(heavy("import h5py, scipy; tf.keras.layers.Dense"))

@@ -49,6 +49,7 @@ def printed(cell, stream="stdout"):
     return "".join(output.text for output in cell.outputs if output.output_type == "stream" and output.name == stream)
 
 
+@pytest.mark.slow
 def test_the_readme_s_program_runs_and_prints_in_a_notebook(cells):
     loop, task, *_ = cells
     assert printed(loop).count("finite True") == 2 and "accuracy" in printed(loop)
@@ -59,6 +60,7 @@ def test_the_readme_s_program_runs_and_prints_in_a_notebook(cells):
         assert "Traceback" not in printed(cell, "stderr") and "rror" not in printed(cell, "stderr")
 
 
+@pytest.mark.slow
 def test_figures_show_themselves(cells):
     for cell in cells[-2:]:
         (shown,) = (output for output in cell.outputs if output.output_type == "execute_result")

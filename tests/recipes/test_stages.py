@@ -154,6 +154,7 @@ def test_a_later_call_without_fine_tuning_does_not_replace_the_fine_tuned_export
 
 
 @pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.slow
 def test_fine_tuning_does_not_pass_for_one_that_starts_from_another_head(tmp_path, trunk, splits, monkeypatch, killed):
     """The head was trained on, or a clean=True with other settings was killed behind the head."""
     upper = dataclasses.replace(RECIPE, model=dataclasses.replace(CONFIG, learns_from="conv2"), epochs=1)

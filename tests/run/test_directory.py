@@ -255,6 +255,7 @@ def test_a_file_where_the_events_should_be_costs_the_curves(tmp_path, capsys):
     assert capsys.readouterr().err.count("TensorBoard's files cannot be written") == 1
 
 
+@pytest.mark.slow
 def test_a_limit_of_the_size_of_files_costs_the_curves(tmp_path):
     """As a quota would: the events grow beyond it, the checkpoints do not."""
     code = f"""

@@ -250,6 +250,7 @@ def learned(job):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "sigmoid")) for name in SMALL])
+@pytest.mark.slow
 def test_keras_learns_the_same(job_of, name):
     job = job_of(name, 32)
     for side in ("keras", "keras_jit"):

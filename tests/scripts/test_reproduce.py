@@ -101,6 +101,7 @@ def test_a_page_without_the_marks_is_refused_and_the_other_is_left_alone(pages, 
     assert "old" in other.read_text()
 
 
+@pytest.mark.slow
 def test_keras_trains_the_network_of_a_recipe_on_the_same_split(monkeypatch):
     """Two logits by a sigmoid and ten by a softmax; what a post's program has not is refused."""
     keras_side = pytest.importorskip("keras_side")

@@ -54,6 +54,7 @@ def test_the_page_shows_every_figure_and_they_are_small():
     assert all(Image.open(path).width >= 800 for path in paths)
 
 
+@pytest.mark.slow
 def test_another_directory_gets_the_figures_and_the_page_stays(tmp_path, monkeypatch, capsys):
     field = receptive_fields.Field(2, (0, 0), np.eye(2))
     monkeypatch.setattr(receptive_fields, "measure", lambda config: field)
