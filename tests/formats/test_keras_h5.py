@@ -181,6 +181,7 @@ def test_keras_loads_what_we_write(model, imported, tmp_path):
         assert_equal_trees(found, back)
 
 
+@pytest.mark.slow
 def test_keras_loads_it_without_top(imported, tmp_path):
     weights, stats = {key: node for key, node in imported[0].items() if key != "logits"}, imported[1]
     write_keras_h5(tmp_path / "ours.h5", weights, stats, NO_TOP)

@@ -94,6 +94,7 @@ def test_prediction_of_pictures_and_folders(digits_run, tmp_path):
     assert mixed.stdout.count(".png") == 20
 
 
+@pytest.mark.slow
 def test_the_same_command_again_says_that_the_run_is_complete(digits_run):
     directory, _ = digits_run
     again = call(directory, "train_mlp.py", "--dataset=digits", "--epochs=4", "--learning_rate=0.003")
@@ -143,6 +144,7 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, signum, status):
     )
 
 
+@pytest.mark.slow
 def test_convolutions_are_drawn(tmp_path):
     done = call(tmp_path, "show_convolutions.py")
     assert done.returncode == 0, done.stderr
@@ -493,6 +495,7 @@ def test_killed_runs_end_with_the_bytes_of_an_unbroken_one(tmp_path):
     assert {p: v.tobytes() for p, v in tensors[0].items()} == {p: v.tobytes() for p, v in tensors[1].items()}
 
 
+@pytest.mark.slow
 def test_scripts_import_tensorflow_without_keras_and_leave_keras_importable():
     code = """
         from tfcore.quiet import tf
