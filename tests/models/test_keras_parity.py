@@ -96,7 +96,6 @@ def our_losses(model, config, state, optimizer, images, labels):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@pytest.mark.slow
 def test_fifty_steps_of_adam_give_the_losses_of_keras(name):
     model, config, build, batch_size = PAIRS[name]
     optimizer = adam(1e-3)
