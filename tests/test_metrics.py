@@ -131,3 +131,12 @@ def test_precision_and_recall_equal_sklearn_and_are_zero_where_nothing_counts(lo
     np.testing.assert_allclose(precision, wanted[0])
     np.testing.assert_allclose(recall, wanted[1])
     assert precision[3] == 0 and recall[5] == 0 and precision.dtype == recall.dtype == np.float64
+
+
+def test_most_wrong_are_mistakes_alone_the_least_likely_truth_first():
+    logits = np.log([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.2, 0.8]])
+    labels = [0, 0, 0, 1, 0]  # the first and the fourth are right; the third and the last are equally wrong
+    assert metrics.most_wrong(logits, labels, 9).tolist() == [2, 4, 1]
+    assert metrics.most_wrong(logits, labels, 2).tolist() == [2, 4] and metrics.most_wrong(logits, labels, 0).size == 0
+    one = (logits[:, 1:] - logits[:, :1]).astype(np.float32)
+    assert metrics.most_wrong(one, labels, 9).tolist() == [2, 4, 1]

@@ -73,7 +73,7 @@ def read(run_dir):
     if bad:
         raise ValueError(f"{folder / FACTS} is damaged, its {', '.join(bad)} cannot be: run the training again")
     tensors, _ = checkpoint.read(folder / BATCH)
-    shapes = {name: getattr(leaf, "shape", ()) for name, leaf in tensors.items()}
+    shapes = {path: leaf.shape for path, leaf in tree.flatten(tensors).items()}
     counts = {(len(shape) > 1, *shape[:2]) for shape in shapes.values()}  # all begin with [1, B]
     if set(shapes) != set(blocks.Block._fields) or len(counts) > 1 or not min(counts)[:2] == (True, 1):
         raise ValueError(f"{folder / BATCH} does not hold the images, labels and draws of one batch: {shapes}")
