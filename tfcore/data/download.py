@@ -199,12 +199,13 @@ def _verify(part, algorithm, published):
 
 def _reason(error):
     """Returns the innermost message of requests' nested errors, in one line."""
+    from urllib3.exceptions import MaxRetryError  # which comes with requests
+
     while error.args and isinstance(error.args[0], BaseException):
         error = error.args[0]
-    reason = getattr(error, "reason", None)
-    if isinstance(reason, (str, BaseException)):
-        error = reason
-    text = error.args[0] if getattr(error, "args", None) and isinstance(error.args[0], str) else str(error)
+    if isinstance(error, MaxRetryError) and error.reason:
+        error = error.reason
+    text = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
     return _shown(text) or type(error).__name__
 
 
