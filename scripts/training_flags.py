@@ -64,6 +64,7 @@ FIELDS = {
     "shift": (FLOAT, "augmentation: largest shift, as a fraction of the side", "augment"),
     "zoom": (FLOAT, "augmentation: largest relative change of size", "augment"),
     "rotation": (FLOAT, "augmentation: largest rotation, degrees", "augment"),
+    "elastic": (FLOAT, "more augmentation: typical elastic distortion, as a fraction of the side", "augment"),
     "shear": (FLOAT, "more augmentation: largest shear, degrees", "augment"),
     "brightness": (FLOAT, "more augmentation: largest change, as a fraction of the range", "augment"),
     "contrast": (FLOAT, "more augmentation: largest relative change of contrast", "augment"),

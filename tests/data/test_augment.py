@@ -1,5 +1,6 @@
 """Augmentation against SciPy's affine_transform, NumPy's mirrors and turns, and 3x3 matrices."""
 
+import dataclasses
 import functools
 import math
 
@@ -8,7 +9,7 @@ import pytest
 import scipy.ndimage
 import tensorflow as tf
 
-from tfcore.data.augment import Augment, affine, apply, draw, examples, transform, views
+from tfcore.data.augment import Augment, affine, apply, draw, elastic, examples, sample, transform, views
 
 DX, DY, SHEAR, ZOOM_X, ZOOM_Y, TURN, MIRROR, BRIGHTNESS, CONTRAST = range(9)
 SCIPY = {"nearest": "nearest", "constant": "grid-constant", "reflect": "reflect"}
@@ -88,10 +89,36 @@ def test_affine_is_the_product_of_the_single_maps(rng, height, width):
 
 
 @pytest.mark.parametrize("fill", SCIPY)
+@pytest.mark.parametrize(("height", "width"), SIZES[:4])
+def test_sampling_agrees_with_scipy(rng, fill, height, width):
+    images = pictures(rng, 6, height, width, 3).astype(np.float32)
+    x, y = (rng.uniform(-0.6 * side, 1.6 * side, (6, height, width)).astype(np.float32) for side in (width, height))
+    wanted = [
+        [scipy.ndimage.map_coordinates(i[..., c], [b, a], order=1, mode=SCIPY[fill]) for c in range(3)]
+        for i, a, b in zip(images, x, y)
+    ]
+    np.testing.assert_allclose(sample(images, x, y, fill=fill), np.moveaxis(wanted, 1, -1), atol=0.05)
+
+
+def test_elastic_distortions_are_smooth_as_large_as_they_say_and_of_no_two_images_the_same():
+    config, height, width, n = Augment(elastic=0.05), 24, 32, 2000
+    rows = draw(0, 0, n)
+    x, y = elastic(config, rows, affine(config, rows, height, width), height, width)
+    moved = np.stack([x - np.arange(width), y - np.arange(height)[:, None]])  # [2, N, H, W]
+    rms = np.sqrt((moved**2).mean(axis=(1, 2, 3))) / [width, height]
+    np.testing.assert_allclose(rms, 0.05, rtol=0.03)
+    assert abs(np.diff(moved, axis=3)).max() < 0.05 * width * 2 * np.pi * 6 / width  # the steepest sum of the waves
+    flat = moved.reshape(2, n, -1)
+    correlations = np.corrcoef(np.concatenate([flat[0, :, 5], flat[1, :, 5]]).reshape(2, n), np.asarray(rows).T)
+    assert abs(correlations - np.diag(np.diag(correlations))).max() < 0.1  # x, y and the draws know nothing of another
+
+
+@pytest.mark.parametrize("fill", SCIPY)
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_draws_of_zero_change_nothing(rng, fill, height, width):
     images = pictures(rng, 3, height, width, 3)
     config = Augment(shift=0.3, shear=30, zoom=0.4, rotation=90, flip=True, brightness=1, contrast=1, fill=fill)
+    np.testing.assert_array_equal(apply(dataclasses.replace(config, elastic=0.3), images, draws(3)), images)
     np.testing.assert_array_equal(apply(config, images, draws(3)), images)
 
 

@@ -1,4 +1,4 @@
-"""Augmentation in the graph: one affine map and one change of tone per image, drawn from (seed, epoch, index)."""
+"""Augmentation in the graph: a move of pixels and a change of tone per image, drawn from (seed, epoch, index)."""
 
 import dataclasses
 import math
@@ -13,7 +13,9 @@ FILLS = ("nearest", "constant", "reflect")
 # At a shear of 90 degrees or a zoom of 1 the whole image would be a single line.
 LIMITS = {
     "shift": 1.0, "shear": 89.0, "zoom": 0.99, "rotation": 180.0, "brightness": 1.0, "contrast": 1.0,
+    "elastic": 0.5,
 }  # fmt: skip
+WAVES = ((1, 0), (0, 1), (1, 1), (1, -1))  # of elastic distortions: cycles a picture, along x and along y
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Augment:
     zoom: the largest relative change of the part of the image that is seen, drawn for each axis, below 1:
       the picture appears at 1 / (1 - zoom) to 1 / (1 + zoom) of its size.
     rotation: the largest angle, in degrees, up to 180.
+    elastic: the root mean square of a smooth displacement along each axis, as a fraction of the side, up to 0.5: what
+      a hand does to a letter (Simard et al., ICDAR 2003, with waves in place of smoothed noise).
     flip: mirror left and right, each image with probability one half.
     brightness: the largest addition, as a fraction of the range of pixels, 0 .. 1.
     contrast: the largest relative change of the distance to the image's mean, 0 .. 1.
@@ -39,6 +43,7 @@ class Augment:
     shear: float = 0.0
     zoom: float = 0.0
     rotation: float = 0.0
+    elastic: float = 0.0
     flip: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
@@ -60,7 +65,7 @@ class Augment:
     @property
     def moves(self):
         """True when pixels change place."""
-        return any((self.shift, self.shear, self.zoom, self.rotation, self.flip))
+        return any((self.shift, self.shear, self.zoom, self.rotation, self.elastic, self.flip))
 
     @property
     def tones(self):
@@ -115,7 +120,11 @@ def apply(config, images, draws):
     """Returns the images changed as drawn. images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H, W, C] uint8."""
     x = tf.cast(images, tf.float32)
     if config.moves:
-        x = transform(x, affine(config, draws, *images.shape[1:3]), fill=config.fill)
+        maps = affine(config, draws, *images.shape[1:3])
+        if config.elastic:
+            x = sample(x, *elastic(config, draws, maps, *images.shape[1:3]), fill=config.fill)
+        else:
+            x = transform(x, maps, fill=config.fill)
     if config.tones:
         brightness, contrast = (tf.reshape(draws[:, i], [-1, 1, 1, 1]) for i in (7, 8))
         mean = tf.reduce_mean(x, [1, 2, 3], keepdims=True)
@@ -137,6 +146,52 @@ def transform(images, maps, *, fill="nearest"):
         fill_mode=fill.upper(),
     )
     return tf.ensure_shape(moved, images.shape)  # it forgets it
+
+
+def elastic(config, draws, maps, height, width):
+    """Returns where each output pixel looks: the affine map, and a displacement that is a sum of waves.
+
+    The amplitudes are what the draws have behind their 5th and 10th bit, as good as independent of the draws.
+
+    Args:
+      draws: [N, 9] as `draw` makes them; maps: [N, 8] as `affine` makes them.
+    Returns: x, y, [N, H, W] float32, in pixels.
+    """
+    n, count = draws.shape[0], 4 * len(WAVES)
+    x, y = (tf.cast(side, tf.float32) for side in tf.meshgrid(tf.range(width), tf.range(height)))  # [H, W]
+    phases = [2 * math.pi * (cycles_x * x / width + cycles_y * y / height) for cycles_x, cycles_y in WAVES]
+    waves = tf.reshape(tf.stack([f(phase) for f in (tf.cos, tf.sin) for phase in phases]), [count // 2, -1])
+    bits = tf.concat([draws * 2.0**5, draws * 2.0**10], axis=1)[:, :count]
+    size = config.elastic * (3 / len(WAVES)) ** 0.5  # an amplitude has variance 1/3, a wave and its neighbour too
+    moved = tf.reshape(2 * (bits - tf.round(bits)), [n, 2, count // 2]) @ waves * size  # [N, 2, H W]
+    moved = tf.reshape(moved, [n, 2, height, width])
+    a0, a1, a2, b0, b1, b2 = tf.unstack(maps[:, :6, tf.newaxis, tf.newaxis], axis=1)
+    return a0 * x + a1 * y + a2 + width * moved[:, 0], b0 * x + b1 * y + b2 + height * moved[:, 1]
+
+
+def sample(images, x, y, *, fill="nearest"):
+    """Returns the images looked at in other places, bilinearly. images: [N, H, W, C]; x, y: [N, H, W], in pixels."""
+    height, width, channels = images.shape[1:]
+    flat = tf.reshape(images, [-1, height * width, channels])
+    left, top = tf.floor(x), tf.floor(y)
+    total = 0.0
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column, seen_x = _inside(tf.cast(left, tf.int32) + dx, width, fill)
+            row, seen_y = _inside(tf.cast(top, tf.int32) + dy, height, fill)
+            weight = (1 - tf.abs(x - left - dx)) * (1 - tf.abs(y - top - dy)) * seen_x * seen_y
+            corner = tf.gather(flat, tf.reshape(row * width + column, [-1, height * width]), batch_dims=1)
+            total += corner * tf.reshape(weight, [-1, height * width, 1])
+    return tf.reshape(total, tf.shape(images))
+
+
+def _inside(i, side, fill):
+    """Returns the pixels that are seen at the places i, and whether they are: 1.0 or 0.0."""
+    if fill == "reflect":
+        i = tf.math.floormod(i, 2 * side)
+        return tf.minimum(i, 2 * side - 1 - i), 1.0
+    clipped = tf.clip_by_value(i, 0, side - 1)
+    return clipped, tf.cast(clipped == i, tf.float32) if fill == "constant" else 1.0
 
 
 def views(images, *, flip=False, shift=0):
