@@ -23,6 +23,9 @@ from absl.flags import DEFINE_boolean, DEFINE_list, DEFINE_string
 from tables import splice
 
 from tfcore import files, recipes
+from tfcore.data.sources import cache_dir
+from tfcore.models import transfer
+from tfcore.recipes import stages, trunks
 from tfcore.recipes.assemble import fit_to_data
 from tfcore.run.environment import environment
 
@@ -53,6 +56,8 @@ POSTS = {
     "pets_cnn150_augmented": ("curves only", None),
     "pets_cnn150_best": ("curves only", 0.88),
     "pets_best": ("–", 0.93),
+    "pets_inception": ("curves only", 0.900),
+    "pets_inception_best": ("curves only", 0.955),
 }
 # Each post, and of its networks the one that the README shows.
 TITLES = {
@@ -74,6 +79,7 @@ def define(values):
     DEFINE_list("seeds", ["0"], "what: the seeds to run each recipe with", **more)
     DEFINE_list("sides", ["tfcore"], "what: whose programs to run, of tfcore, keras", **more)
     DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
+    DEFINE_string("weights", None, "what: the trunk of pets_inception, as in train_transfer.py", **more)
     DEFINE_string("logdir", "logs/reproduce", "output: where the runs land: <logdir>/<recipe>-seed<seed>", **more)
     DEFINE_boolean("table", False, "output: only write the tables", **more)
     DEFINE_boolean("check", False, "output: run again, write nothing, and say which rows differ", **more)
@@ -120,7 +126,12 @@ def check(values):
 def ours(recipe, values, place=None):
     """Runs a recipe; returns what docs/results.json keeps of it."""
     place = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
-    result = recipes.train(recipe, place, data_dir=values.data_dir)
+    if isinstance(recipe.model, transfer.Config):
+        trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
+        splits = recipes.load_data(recipe, values.data_dir)
+        result = stages.train(recipe, place, trunk, splits, cache=cache_dir() / "features")
+    else:
+        result = recipes.train(recipe, place, data_dir=values.data_dir)
     dataset = json.loads((result.run_dir / "config.json").read_text())["dataset"]
     return row("tfcore", recipe, dataset, result.test, result.validation, result.epochs, result.seconds)
 

@@ -84,7 +84,7 @@ def main(values, _):
 def reading(values, recipe, trunk):
     """Returns the recipe that reads pixels as --pixels or the trunk's file says; pets_inception reads as its post."""
     pixels, why = (trunks.PIXELS[values.pixels], "--pixels") if values.pixels else (trunk.pixels, trunk.why)
-    if recipe.name == "pets_inception" and not values.pixels:
+    if recipe.name.startswith("pets_inception") and not values.pixels:
         pixels, why = (recipe.scale, recipe.offset), "as the post does; published weights want --pixels=-1..1"
     print(f"the trunk reads pixels 0..255 as {pixels[1]:g}..{255 * pixels[0] + pixels[1]:g}: {why}")
     return dataclasses.replace(recipe, scale=pixels[0], offset=pixels[1])

@@ -205,8 +205,10 @@ def fold(weights, stats):
     """
     if "norm" not in weights:
         return {key: fold(w, stats.get(key, {})) if isinstance(w, dict) else w for key, w in weights.items()}
+    w = tf.convert_to_tensor(weights["conv"]["w"])
     gain = tf.math.rsqrt(tf.convert_to_tensor(stats["variance"]) + EPSILON)  # [O]
-    return {"conv": {"w": weights["conv"]["w"] * gain, "b": weights["norm"]["offset"] - stats["mean"] * gain}}
+    gain, mean = tf.cast(gain, w.dtype), tf.cast(stats["mean"], w.dtype)
+    return {"conv": {"w": w * gain, "b": weights["norm"]["offset"] - mean * gain}}
 
 
 def _concat(outputs, name):

@@ -8,6 +8,7 @@ import dataclasses
 
 from tfcore import settings
 from tfcore.models import cnn, inception_v3, mlp
+from tfcore.quiet import tf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Config:
     """The network of the InceptionV3 post unless told otherwise: mixed7, then flatten, 1024 relu, dropout 0.2, 1.
 
     trunk: of `cnn` or `inception_v3`, with top=False.
-    head: of `mlp`; its image_shape is the trunk's feature_shape.
+    head: of `mlp`; its image_shape is that of the features.
+    pool_features: the head reads the mean of the features over height and width, (1, 1, C).
     learns_from: the first part of the trunk that learns, such as "mixed6" or "conv3"; "" freezes all of it.
     """
 
     trunk: cnn.Config | inception_v3.Config = inception_v3.Config(top=False, endpoint="mixed7")
     head: mlp.Config = mlp.Config((7, 7, 768), (1024,), 1, dropout=0.2)
+    pool_features: bool = False
     learns_from: str = ""
 
     def __post_init__(self):
@@ -29,6 +32,7 @@ class Config:
         settings.require(trunks, "trunk", type(self.trunk), "must be a Config of cnn or inception_v3")
         settings.require(not self.trunk.top, "trunk.top", self.trunk.top, "must be top=False: the head reads features")
         settings.require(isinstance(self.head, mlp.Config), "head", type(self.head), "must be a Config of mlp")
+        settings.flag("pool_features", self.pool_features)
         if self.learns_from != "":
             settings.one_of("learns_from", self.learns_from, trunk_of(self).parts(self.trunk))
 
@@ -48,13 +52,17 @@ def trunk_of(config):
     return cnn if isinstance(config.trunk, cnn.Config) else inception_v3
 
 
+def feature_shape(config):
+    """Returns (H, W, C) of what the head reads."""
+    height, width, channels = trunk_of(config).feature_shape(config.trunk)
+    return (1, 1, channels) if config.pool_features else (height, width, channels)
+
+
 def fit(config, *, image_shape, classes):
     """Returns the configuration for other pictures and classes; the head's input follows."""
-    trunk = dataclasses.replace(config.trunk, image_shape=tuple(image_shape))
-    features = trunk_of(config).feature_shape(trunk)
-    return dataclasses.replace(
-        config, trunk=trunk, head=dataclasses.replace(config.head, image_shape=features, classes=classes)
-    )
+    config = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, image_shape=tuple(image_shape)))
+    head = dataclasses.replace(config.head, image_shape=feature_shape(config), classes=classes)
+    return dataclasses.replace(config, head=head)
 
 
 def init(seed, config):
@@ -63,7 +71,7 @@ def init(seed, config):
     Raises:
       ValueError: the head does not read what the trunk gives; `fit` makes it so.
     """
-    features = trunk_of(config).feature_shape(config.trunk)
+    features = feature_shape(config)
     if config.head.image_shape != features:
         raise ValueError(f"the trunk gives {features}, the head reads {config.head.image_shape}: call `fit`")
     trunk, stats = trunk_of(config).init(seed, config.trunk)
@@ -79,10 +87,17 @@ def forward(config, weights, stats, x, *, training, seed=None):
       x: [N, H, W, C] floating.
       training: with a `seed`, the head's dropout is on; the trunk is not told.
     """
-    trunk = trunk_of(config)
-    features, _ = trunk.forward(config.trunk, weights["trunk"], stats.get("trunk", {}), x, training=False)
-    logits, _ = mlp.forward(config.head, weights["head"], {}, features, training=training, seed=seed)
+    trunk, trunk_stats = weights["trunk"], stats.get("trunk", {})
+    if isinstance(config.trunk, inception_v3.Config):  # its norms do not move: a pass over memory less for each
+        trunk, trunk_stats = inception_v3.fold(trunk, trunk_stats), {}
+    features, _ = trunk_of(config).forward(config.trunk, trunk, trunk_stats, x, training=False)
+    logits, _ = mlp.forward(config.head, weights["head"], {}, pooled(config, features), training=training, seed=seed)
     return logits, stats
+
+
+def pooled(config, features):
+    """Returns what the head reads of the trunk's features: [N, H', W', C'] floating."""
+    return tf.reduce_mean(features, [1, 2], keepdims=True) if config.pool_features else features
 
 
 def learns(config):

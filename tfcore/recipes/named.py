@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfcore.data.augment import Augment
-from tfcore.models import cnn, mixer, mlp, transfer
+from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 from tfcore.recipes.recipe import Recipe
 
 _fashion_cnn = Recipe("fashion_cnn", "fashion_mnist", cnn.Config(hidden_activation="linear"))
@@ -53,11 +53,13 @@ _our_training = {
 _mnist_best = dataclasses.replace(
     _mnist,
     name="mnist_perceptron_best",
-    epochs=60,
+    batch_size=250,
+    epochs=160,
     schedule="cosine",
-    learning_rate=2e-3,
+    learning_rate=3e-3,
     ema_decay=0.999,
-    augment=Augment(shift=0.08, rotation=10.0, zoom=0.1, shear=8.0),
+    augment=Augment(shift=0.06, rotation=8.0, zoom=0.08, shear=6.0, elastic=0.025),
+    view_shift=1,
 )
 _fashion_cnn_best = dataclasses.replace(
     _fashion_cnn,
@@ -171,6 +173,19 @@ _pets_best = dataclasses.replace(
     model=dataclasses.replace(_pets_cnn150_best.model, blocks=((48,), (96,), (192,))),
     epochs=64,
 )
+_pets_inception_best = dataclasses.replace(
+    _pets_inception,
+    name="pets_inception_best",
+    model=transfer.Config(
+        inception_v3.Config(top=False, endpoint="mixed5"), mlp.Config((1, 1, 768), (), 1, dropout=0.2),
+        pool_features=True, learns_from="mixed0",
+    ),
+    steps_per_epoch=0,
+    **{
+        **{name: value for name, value in _pets_training.items() if name not in ("scale", "offset")},
+        "learning_rate": 3e-4, "weight_decay": 0.05, "warmup_epochs": 0.5, "epochs": 8, "validation": 2048,
+    },
+)  # fmt: skip
 _PETS = (
     _pets_perceptron,
     _pets_cnn((24,), (128, 128), batch_size=32, epochs=5),
@@ -188,6 +203,7 @@ _PETS = (
         _pets_cnn150_best, name="folder_cnn", dataset="folder", loss="softmax_cross_entropy", precision="float32"
     ),
     _pets_inception,
+    _pets_inception_best,
     dataclasses.replace(_pets_inception, name="folder_inception", dataset="folder"),
 )
 

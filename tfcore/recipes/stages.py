@@ -8,7 +8,7 @@ import numpy as np
 from tfcore import checkpoint, run, tree
 from tfcore.data import augment
 from tfcore.data.augment import Augment
-from tfcore.models import inception_v3, mlp
+from tfcore.models import inception_v3, mlp, transfer
 from tfcore.recipes.assemble import fit_to_data, make_forward, task
 from tfcore.recipes.recipe import plan, settings_of
 from tfcore.run import directory, features
@@ -34,7 +34,8 @@ def train(
     """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
 
     Args:
-      recipe: its model is a `transfer.Config`; learns_from "" for the head.
+      recipe: its model is a `transfer.Config`; where it says with `learns_from` that the trunk learns too, there is
+        one stage, of both, and the trunk runs in each step whatever `copies` says.
       trunk: a `trunks.Trunk`.
       copies: 0 runs the trunk in each step, on freshly augmented pictures; otherwise features are computed once, of
         that many augmented variants of each training picture.
@@ -49,6 +50,7 @@ def train(
     """
     recipe, digest = fit_to_data(recipe, splits), trunk.digest()
     last = fit_to_data(fine_tune, splits) if fine_tune else recipe
+    copies = 0 if recipe.model.learns_from else copies
     if copies and (recipe.view_flip or recipe.view_shift):
         raise ValueError("view_flip and view_shift look at pictures: they need feature_cache=False")
     options = {"clean": clean, "histograms": histograms, "check_numerics": check_numerics, "profile": profile}
@@ -95,17 +97,23 @@ def _head_on_features(recipe, place, trunk, digest, splits, copies, cache, optio
 
 def features_of(recipe, trunk, facts, cache):
     """Returns images -> the trunk's features of them, kept in `cache`. Batch norm is folded into convolutions."""
-    config = recipe.model.trunk
-    weights, stats = trunk.weights, trunk.stats
-    if isinstance(config, inception_v3.Config):
+    config, weights, stats = recipe.model, trunk.weights, trunk.stats
+    if isinstance(config.trunk, inception_v3.Config):
         weights, stats = inception_v3.fold(weights, stats), {}
-    compute = features.extractor(make_forward(dataclasses.replace(recipe, model=config)), weights, stats)
+    forward = make_forward(dataclasses.replace(recipe, model=config.trunk))
+
+    def read(weights, stats, images, *, training):
+        found, stats = forward(weights, stats, images, training=training)
+        return transfer.pooled(config, found), stats
+
+    compute = features.extractor(read, weights, stats)
     return lambda images: features.kept(compute, images, recipe.model.head.image_shape, facts, cache)
 
 
 def trunk_facts(recipe, digest):
     """Returns all that the features of a picture depend on, as JSON values."""
     facts = {"trunk": digest, "scale": recipe.scale, "offset": recipe.offset, "precision": recipe.precision}
+    facts["pooled"] = recipe.model.pool_features
     return {**facts, "network": dataclasses.asdict(recipe.model.trunk)}
 
 
