@@ -2,6 +2,7 @@
 
 python scripts/benchmark                                       # all works, 5 rounds; more than an hour
 python scripts/benchmark --works=mnist_perceptron --rounds=7
+python scripts/benchmark --works=time_to_accuracy              # from the start of a process to a validation accuracy
 python scripts/benchmark --quick                               # fewer images, one round; within three minutes
 python scripts/benchmark --works=fashion_cnn --sides=torch     # with only some of the peers
 
@@ -54,7 +55,7 @@ def main(values, _):
     Raises:
       ValueError: a work or a side failed; the others were run and written.
     """
-    works, options, failures = chosen("works", values.works, WORKS) or list(WORKS), options_of(values), []
+    works, options, failures = works_of(values.works) or list(WORKS), options_of(values), []
     wanted = {peer for name in works for peer in WORKS[name].targets if peer in (options.sides or SIDES)}
     if left_out := [] if options.peers_python else sorted(wanted.intersection(IN_PEERS)):
         print(f"without {' and '.join(left_out)}: `make bench-peers` installs them, --peers_python names a Python")
@@ -90,6 +91,13 @@ def options_of(values):
         peers_python=values.peers_python or (str(PEERS_PYTHON) if PEERS_PYTHON.exists() else None),
         images=values.images,
     )
+
+
+def works_of(names):
+    """Returns the works of a list flag; time_to_accuracy stands for all that begin so."""
+    group = "time_to_accuracy"
+    whole = [work for work in WORKS if work.startswith(group)]
+    return chosen("works", [work for name in names or [] for work in (whole if name == group else [name])], WORKS)
 
 
 def chosen(flag, names, known):

@@ -10,6 +10,7 @@ import numpy as np
 import ours
 from process import in_turns
 
+from tfcore import recipes
 from tfcore.data import Arrays, datasets
 
 
@@ -55,6 +56,30 @@ def train(work, options, folder):
     tried = 0 if options.quick or work.run is not in_turns else min(steps, 200 if len(job["network"]) < 5 else 50)
     flops = training_flops(job["network"], part.images.shape[1:])
     return {**job, "kind": "train", "steps": steps, "trial": tried, "gflop": flops * len(part.labels) / 1e9}
+
+
+def reach(work, options, folder, *, post, goal):
+    """Training until a validation accuracy: ours with the work's recipe, Keras as the post's says and with ours.
+
+    post: the name of the recipe that says what the post did. goal: with --quick 0.5 instead.
+    """
+    fast, plain = ours.RECIPES[work.recipe], ours.RECIPES[post]
+    splits = recipes.load_data(fast, options.data_dir)
+    count = work.count(options, len(splits.train.labels))
+    part = Arrays(*(np.asarray(array[:count]) for array in splits.train))
+    for name, array in zip(("images", "labels"), splits.validation):
+        np.save(f"{folder}/validation_{name}.npy", np.asarray(array))
+    job = network_job(fast, part, folder, splits.class_names)
+    steps = [min(count // r.batch_size, r.steps_per_epoch or count) for r in (fast, plain)]
+    as_posted = {"steps": steps[1], **{n: getattr(plain, n) for n in ("batch_size", "epochs", "learning_rate")}}
+    return {
+        **job,
+        "kind": "reach",
+        "post": as_posted,
+        "goal": 0.5 if options.quick else goal,
+        "steps": steps[0],
+        "epochs": fast.epochs,
+    }
 
 
 def predict(work, options, folder):

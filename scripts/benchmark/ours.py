@@ -66,16 +66,17 @@ def load(job, values):
     return recipe, weights
 
 
-def trainer(recipe, weights, arrays, steps):
+def trainer(recipe, init, arrays, steps):
     """Returns take(indices) -> the mean loss, as in a run: a thread gathers blocks, one call takes many steps.
 
-    indices: [steps, batch_size] rows of `arrays`; the first argument `steps` says how many an epoch has.
+    init: (seed) -> weights, stats. indices: [steps, batch_size] rows of `arrays`; the argument `steps` says how many an
+    epoch has. Returns also the state that `take` changes.
     """
     part, names = (
         Arrays(*arrays),
         ("a", "b") if recipe.model.classes == 1 else tuple(map(str, range(recipe.model.classes))),
     )
-    task = recipes.task(recipe, Splits(part, part, part, names, recipe.dataset), init=lambda seed: (weights, {}))
+    task = recipes.task(recipe, Splits(part, part, part, names, recipe.dataset), init=init)
     plan = run.Plan(**recipes.plan(recipe))
     plan = plan._replace(steps_per_loop=min(plan.steps_per_loop, steps))
     state = loop.initial_state(task, plan.seed)
@@ -87,7 +88,7 @@ def trainer(recipe, weights, arrays, steps):
             total += blocks.take_checked(take_block, all_finite, state, block, count)["loss"]
         return total / len(indices)
 
-    return take
+    return take, state
 
 
 def predictor(recipe):

@@ -25,12 +25,33 @@ def train(job):
         return {"epoch": products(values[::2], recipe.batch_size, job["steps"], recipe.steps_per_loop)}
 
     size, epochs = recipe.batch_size, itertools.count()
-    over = ours.trainer(recipe, weights, (images, labels), job["steps"])
+    over, _ = ours.trainer(recipe, lambda seed: (weights, {}), (images, labels), job["steps"])
 
     def take_steps(count):
         return {"result": over(batch_indices(0, next(epochs), count * size, size))}
 
     return {"step": lambda: take_steps(1), "epoch": lambda: take_steps(job["steps"])}
+
+
+def reach(job):
+    """Training from the recipe's own first weights until the validation accuracy is the job's, looked at each epoch."""
+    images, labels, values = read_arrays(job)
+    recipe, weights = ours.load(job, values)
+    held_out = (np.load(Path(job["folder"]) / f"validation_{name}.npy") for name in ("images", "labels"))
+    shown, answers = held_out
+    over, state = ours.trainer(recipe, lambda seed: (weights, {}), (images, labels), job["steps"])
+    logits_of, loss = ours.predictor(recipe)
+
+    def train_until():
+        for epoch in range(recipe.epochs):
+            over(batch_indices(recipe.seed, epoch, len(labels), recipe.batch_size)[: job["steps"]])
+            logits = logits_of(training.averages(state.weights, state.slots), state.stats, shown)
+            accuracy = training.summarize(logits, answers, loss=loss)["accuracy"]
+            if accuracy >= job["goal"]:
+                return {"result": accuracy, "form": f"epoch {epoch + 1}"}
+        raise SystemExit(f"{accuracy:.4f} after {recipe.epochs} epochs, the goal is {job['goal']}")
+
+    return {"reach": train_until}
 
 
 def products(matrices, batch_size, steps, steps_per_loop):
@@ -74,7 +95,7 @@ def scale(job):
         Path(job["folder"]) / "images.u8", np.uint8, "r", shape=(max(job["sizes"].values()), *job["shape"])
     )
     arrays = take(images, np.arange(n)), np.load(Path(job["folder"]) / "labels.npy")
-    over = ours.trainer(recipe, weights, arrays, n // size)
+    over, _ = ours.trainer(recipe, lambda seed: (weights, {}), arrays, n // size)
     orders = (batch_indices(0, epoch, n, size) for epoch in itertools.count())
     parts = (order[start : start + steps] for order in orders for start in range(0, len(order), steps))
     number = max(1, steps // (n // size))  # as many steps for every n: a part of an epoch, or several
@@ -158,8 +179,8 @@ def trunk(job):
 
 
 KINDS = {
-    "train": train, "scale": scale, "predict": predict, "augmentation": augmentation, "loading": loading,
-    "transfer": transfer_learning, "trunk": trunk,
+    "train": train, "reach": reach, "scale": scale, "predict": predict, "augmentation": augmentation,
+    "loading": loading, "transfer": transfer_learning, "trunk": trunk,
 }  # fmt: skip
 
 if __name__ == "__main__":

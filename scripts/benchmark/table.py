@@ -5,6 +5,7 @@ from typing import NamedTuple
 NAMES = {
     "keras": "Keras",
     "keras_jit": "Keras",
+    "keras_best": "Keras at its best",
     "torch": "PyTorch",
     "jax": "JAX",
     "pillow": "Pillow in a loop",

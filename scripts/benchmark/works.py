@@ -1,6 +1,7 @@
 """What is compared: of each work the job of its sides, and the aims."""
 
 import dataclasses
+import functools
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ SIDES = {
     "tfcore": "side_tfcore.py",
     "keras": "side_keras.py",
     "keras_jit": "side_keras.py",
+    "keras_best": "side_keras.py",
     "torch": "side_torch.py",
     "jax": "side_jax.py",
     "pillow": "side_pillow.py",
@@ -118,6 +120,13 @@ EPOCH, SHARE = "an epoch of {images:,} images", {"share": 0.85}
 MLP, CNN, PETS, INCEPTION = "mnist_perceptron", "fashion_cnn", "pets_cnn128", "pets_inception"
 MLP_PEERS = {"keras": 6.5, "keras_jit": 3.5, "torch": 2.5, "jax": 1.25, "products": None}
 CNN_PEERS = {"keras": 2.0, "torch": 2.5, "jax": 6.5}
+GOALS = {  # recipe: post, validation accuracy
+    "time_to_accuracy_mnist": ("mnist_perceptron_fast", MLP, 0.9475),
+    "time_to_accuracy_mnist_977": ("mnist_perceptron_fast", MLP, 0.977),
+    "time_to_accuracy_fashion": ("fashion_cnn_fast", CNN, 0.9006),
+    "time_to_accuracy_fashion_deep": ("fashion_deep_cnn_fast", "fashion_deep_cnn", 0.9137),
+    "time_to_accuracy_pets": ("pets_cnn150_fast", "pets_cnn150", 0.75),
+}
 TESTED, FIRST = "{images:,} images of fashion_cnn", "process to first step of"
 PHOTOGRAPHS = "{images:,} photographs at 125 x 94"
 WORKS = {
@@ -157,4 +166,11 @@ WORKS = {
         jobs.transfer, INCEPTION, "{epochs} epochs of {images:,} photographs", {"keras": 8.0}, action="fit",
         images=2000, quick=32, run=once, check="accuracy",
     ),
+}  # fmt: skip
+WORKS |= {
+    name: Work(
+        functools.partial(jobs.reach, post=post, goal=goal), recipe, f"process to {{goal}} on validation with {recipe}",
+        {"keras": 5.0, "keras_best": 2.0}, action="reach", quick=6000, run=from_start, check="accuracy",
+    )
+    for name, (recipe, post, goal) in GOALS.items()
 }  # fmt: skip
