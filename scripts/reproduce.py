@@ -46,6 +46,7 @@ POSTS = {
     "fashion_deep_cnn": ("0.9137", 0.910),
     "fashion_deep_cnn_best": ("0.9137", 0.925),
     "fashion_perceptron": ("0.9137, by a CNN", 0.9137),
+    "fashion_mixer": ("0.9137, by a CNN", 0.92),
     "pets_perceptron": ("random guessing", None),
     "pets_cnn24": ("0.57–0.61, Pearson 0.152", 0.570),
     "pets_cnn48": ("0.61, Pearson 0.21", 0.614),
@@ -125,37 +126,42 @@ def check(values):
 
 def ours(recipe, values, place=None):
     """Runs a recipe; returns what docs/results.json keeps of it."""
-    place = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
+    place, splits = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}", loaded(recipe, values)
     if isinstance(recipe.model, transfer.Config):
         trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
-        splits = recipes.load_data(recipe, values.data_dir)
         result = stages.train(recipe, place, trunk, splits, cache=cache_dir() / "features")
     else:
-        result = recipes.train(recipe, place, data_dir=values.data_dir)
-    dataset = json.loads((result.run_dir / "config.json").read_text())["dataset"]
-    return row("tfcore", recipe, dataset, result.test, result.validation, result.epochs, result.seconds)
+        result = recipes.train(recipe, place, splits=splits)
+    return row("tfcore", recipe, splits, result.test, result.validation, result.epochs, result.seconds)
+
+
+def loaded(recipe, values):
+    """Returns the recipe's set."""
+    return recipes.load_data(recipe, values.data_dir)
 
 
 def theirs(recipe, values):
     """Trains a recipe's network with Keras; returns what docs/results.json keeps of it."""
     import keras_side  # here, for it imports Keras
 
-    splits = recipes.load_data(recipe, values.data_dir)
+    splits = loaded(recipe, values)
     recipe, began = fit_to_data(recipe, splits), time.perf_counter()
     test, validation = keras_side.train(recipe, splits)
-    return row("keras", recipe, splits.name, test, validation, recipe.epochs, time.perf_counter() - began)
+    return row("keras", recipe, splits, test, validation, recipe.epochs, time.perf_counter() - began)
 
 
 SIDES = {"tfcore": ours, "keras": theirs}
 
 
-def row(side, recipe, dataset, test, validation, epochs, seconds):
+def row(side, recipe, splits, test, validation, epochs, seconds):
     """Returns a row of docs/results.json. test, validation: {"loss", "accuracy", ...}."""
     return {
         "recipe": recipe.name,
         "side": side,
         "seed": recipe.seed,
-        "dataset": dataset,
+        "dataset": splits.name,
+        "train_examples": len(splits.train.labels),
+        "test_examples": len(splits.test.labels),
         "test_accuracy": test["accuracy"],
         "test_loss": round(test["loss"], 4),
         "validation_accuracy": validation["accuracy"],
@@ -196,19 +202,27 @@ def read_rows():
 
 
 def mean(rows, name, side="tfcore"):
-    """Returns the mean test accuracy over the seeds, with its standard deviation where there are several."""
-    accuracy = [r["test_accuracy"] for r in rows if (r["recipe"], r["side"]) == (name, side)]
-    if not accuracy:
-        return "–"
-    return f"{np.mean(accuracy):.4f}" + (f" ± {np.std(accuracy, ddof=1):.4f}" if len(accuracy) > 1 else "")
+    """Returns the mean test accuracy over the seeds ± their standard deviation; of one seed (± the test's error)."""
+    found = [r for r in rows if (r["recipe"], r["side"]) == (name, side)]
+    accuracy = [r["test_accuracy"] for r in found]
+    if len(found) > 1:
+        return f"{np.mean(accuracy):.4f} ± {np.std(accuracy, ddof=1):.4f}"
+    return f"{accuracy[0]:.4f} (± {error(found[0]):.4f})" if found else "–"
+
+
+def error(row):
+    """Returns the standard error of a test accuracy p on n examples, (p (1 - p) / n)^1/2."""
+    p = row["test_accuracy"]
+    return (p * (1 - p) / row["test_examples"]) ** 0.5
 
 
 def table():
     """Returns the table of the posts' results beside Keras' and ours, in Markdown."""
     rows = read_rows()
     lines = [
-        "| recipe | post | aim | Keras here | ours, test accuracy | validation | Pearson | seeds | epochs | minutes |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| recipe | post | aim | Keras here | ours, test accuracy | validation | Pearson | examples | seeds | epochs "
+        "| minutes |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in dict.fromkeys(r["recipe"] for r in rows if r["side"] == "tfcore"):
         mine = [r for r in rows if (r["recipe"], r["side"]) == (name, "tfcore")]
@@ -218,12 +232,17 @@ def table():
         held_out = np.mean([r["validation_accuracy"] for r in mine])
         pearson = f"{np.mean([r['pearson'] for r in mine]):.2f}" if "pearson" in mine[0] else "–"
         cells = [f"`{name}`", post, aim or "–", mean(rows, name, "keras"), f"**{mean(rows, name)}**"]
-        cells += [f"{held_out:.4f}", pearson]
+        cells += [f"{held_out:.4f}", pearson, f"{mine[0]['train_examples']:,}"]
         lines.append(f"| {' | '.join(map(str, [*cells, seeds, mine[0]['epochs'], f'{minutes:.1f}']))} |")
     machines = ", ".join(sorted({r["machine"] for r in rows}))
     commits = ", ".join(sorted({r["commit"] for r in rows}))
     return "\n".join(
-        [*lines, "", f"Mean ± standard deviation over the seeds. Machine: {machines}. Commits: {commits}."]
+        [
+            *lines,
+            "",
+            "Mean ± standard deviation over the seeds; of one seed, in brackets, the standard error that the number of "
+            f"test pictures leaves. “Examples” were trained on. Machine: {machines}. Commits: {commits}.",
+        ]
     )
 
 

@@ -71,7 +71,8 @@ def reach(work, options, folder, *, post, goal):
         np.save(f"{folder}/validation_{name}.npy", np.asarray(array))
     job = network_job(fast, part, folder, splits.class_names)
     steps = [min(count // r.batch_size, r.steps_per_epoch or count) for r in (fast, plain)]
-    as_posted = {"steps": steps[1], **{n: getattr(plain, n) for n in ("batch_size", "epochs", "learning_rate")}}
+    as_posted = {"steps": steps[1], **{n: getattr(plain, n) for n in ("batch_size", "learning_rate")}}
+    as_posted["epochs"] = 3 * plain.epochs  # at most: the post may have stopped before
     return {
         **job,
         "kind": "reach",

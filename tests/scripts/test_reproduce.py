@@ -29,7 +29,8 @@ def pages(tmp_path, monkeypatch):
 
 def new_row(recipe, seed, accuracy, side="tfcore"):
     return {"recipe": recipe, "side": side, "seed": seed, "test_accuracy": accuracy, "epochs": 3, "minutes": 1.5} | {
-        "validation_accuracy": 0.92, "machine": "a machine", "commit": "abc1234"
+        "validation_accuracy": 0.92, "train_examples": 55000, "test_examples": 10000, "machine": "a machine",
+        "commit": "abc1234",
     }  # fmt: skip
 
 
@@ -46,7 +47,8 @@ def test_the_table_shows_mean_and_spread_beside_the_post(pages):
     reproduce.add_row(new_row("fashion_cnn", 0, 0.8, "keras"))
     reproduce.write_tables()
     text = reproduce.PAGE.read_text()
-    assert "| `fashion_cnn` | 0.9006 | 0.893 | 0.8000 | **0.9100 ± 0.0100** | 0.9200 | – | 0, 1, 2 | 3 | 1.5 |" in text
+    assert "| `fashion_cnn` | 0.9006 | 0.893 | 0.8000 (± 0.0040) | **0.9100 ± 0.0100** | 0.9200 |" in text
+    assert " | 0.9200 | – | 55,000 | 0, 1, 2 | 3 | 1.5 |" in text
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert "a machine" in text and "abc1234" in text
 
@@ -56,7 +58,7 @@ def test_the_readme_shows_one_network_of_each_post_as_the_post_and_as_ours(pages
         reproduce.add_row(new_row(name, round(accuracy * 100), accuracy))
     reproduce.write_tables()
     text = reproduce.README.read_text()
-    assert "Cory Maklin, 2018 | `fashion_cnn` | 0.9006 | – | 0.9050 ± 0.0071 | 0.9300 |" in text
+    assert "Cory Maklin, 2018 | `fashion_cnn` | 0.9006 | – | 0.9050 ± 0.0071 | 0.9300 (± 0.0026) |" in text
     assert "2020 | `pets_cnn150` | curves only | – | – | – |" in text
     assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text
 

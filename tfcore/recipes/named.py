@@ -85,8 +85,8 @@ _fashion_cnn_fast = dataclasses.replace(
 _fashion_deep_fast = dataclasses.replace(
     _fashion_deep, name="fashion_deep_cnn_fast", **{**_sooner, "epochs": 6, "precision": "bfloat16"}
 )
-_fashion_perceptron = Recipe(
-    "fashion_perceptron",
+_fashion_mixer = Recipe(
+    "fashion_mixer",
     "fashion_mnist",
     mixer.Config(),
     batch_size=128,
@@ -95,6 +95,16 @@ _fashion_perceptron = Recipe(
     scale=1 / (255 * 0.353),
     offset=-0.286 / 0.353,
     **{**_our_training, "learning_rate": 3e-3},
+)
+_fashion_perceptron = dataclasses.replace(
+    _fashion_mixer,
+    name="fashion_perceptron",
+    model=mlp.Config(hidden=(1024, 1024, 1024), dropout=0.2),
+    batch_size=256,
+    epochs=60,
+    learning_rate=1e-3,
+    label_smoothing=0.1,
+    augment=Augment(shift=0.05, zoom=0.05, elastic=0.015, flip=True),
 )
 _pets_perceptron = Recipe(
     "pets_perceptron",
@@ -176,7 +186,8 @@ _pets_cnn64_128_best = dataclasses.replace(
     _pets_cnn64_128,
     name="pets_cnn64_128_best",
     model=dataclasses.replace(_pets_cnn64_128.model, pool=4, **_pets_body),
-    **{**_pets_training, "epochs": 70},
+    train_examples=0,
+    **{**_pets_training, "epochs": 40, "validation": 2048},
 )
 _pets_cnn150_best = dataclasses.replace(
     _pets_cnn150,
@@ -241,6 +252,7 @@ RECIPES = {
         _fashion_deep_best,
         _fashion_deep_fast,
         _fashion_perceptron,
+        _fashion_mixer,
         *_PETS,
     )
 }
