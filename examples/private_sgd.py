@@ -28,7 +28,7 @@ def clipped_sum(weights, examples, most):
     """The sum of the examples' gradients, each scaled down to a norm of at most `most`."""
     grads = per_example(loss, weights, examples)
     squares = [tf.reduce_sum(g**2, axis=range(1, len(g.shape))) for g in tree.leaves(grads)]
-    scale = tf.minimum(1.0, most / tf.sqrt(tf.add_n(squares)))
+    scale = most / tf.maximum(tf.sqrt(tf.add_n(squares)), most)
     return tree.map(lambda g: tf.tensordot(scale, g, 1), grads)
 
 

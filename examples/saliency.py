@@ -1,4 +1,4 @@
-"""What a trained network looks at, and what fools it: saliency, Grad-CAM, FGSM and PGD, drawn as a picture.
+"""What a trained network looks at, and what fools it: saliency, Grad-CAM, FGSM and PGD, drawn to logs/examples/.
 
 python examples/saliency.py     # of a small network, which it trains first; or of a run: saliency.py logs/…/…
 """
