@@ -47,6 +47,13 @@ def test_the_worst_entry_is_the_one_that_is_named():
     assert not found and found.text.startswith("x[1, 1] is ") and "2 of the 6" in found.text
 
 
+def test_of_one_array_the_path_is_x():
+    labels = np.array([1, 0, 2])
+    loss = functools.partial(losses.softmax_cross_entropy, labels=labels)
+    assert check.gradient(loss, np.random.default_rng(0).normal(size=[3, 4]), entries=None)
+    assert check.gradient(lambda x: tf.stop_gradient(x), np.ones(2)).text.startswith("x[")
+
+
 def test_a_gradient_that_is_cut_off_is_found():
     found = check.gradient(lambda at: tf.stop_gradient(at["w"]) * at["x"], {"w": np.ones(2), "x": np.ones(2)})
     assert not found and found.text.startswith("w[")

@@ -19,13 +19,19 @@ def gradient(f, at, *, entries=20, step=1e-6, tolerance=1e-4, seed=0):
     Args:
       f: (at) -> a tensor; one that is no scalar is multiplied with random numbers and summed. In a `tf.function` it is
         quicker, for f is called twice for each entry.
-      at: a tree of floating arrays, such as {"weights": weights, "x": x}.
+      at: a tree of floating arrays, such as {"weights": weights, "x": x}, or one array, which is then called x.
       entries: how many of each leaf are looked at, drawn by `seed`; None for all.
     Returns: a `Finding`, with the path and index of the worst entry.
     """
+    if not isinstance(at, dict):
+        f, at = _of_one(f), {"x": at}
     arrays = {path: np.asarray(leaf).astype(np.float64) for path, leaf in tree.flatten(at).items()}
     rng = np.random.default_rng(seed)
-    y = f(tree.unflatten({path: tf.constant(array) for path, array in arrays.items()}))
+
+    def tensors():
+        return tree.unflatten({path: tf.constant(array) for path, array in arrays.items()})
+
+    y = f(tensors())
     if y.dtype != tf.float64:
         return False, f"of float64 arguments f makes {y.dtype.name}: differences say nothing after such rounding"
     direction = rng.normal(size=y.shape) if y.shape.rank else 1.0
@@ -33,22 +39,23 @@ def gradient(f, at, *, entries=20, step=1e-6, tolerance=1e-4, seed=0):
     def scalar(at):
         return tf.reduce_sum(f(at) * direction)
 
-    def value():
-        return scalar(tree.unflatten({path: tf.constant(array) for path, array in arrays.items()})).numpy()
-
-    found, grads = value_and_gradient(scalar, tree.unflatten({path: tf.constant(a) for path, a in arrays.items()}))
+    found, grads = value_and_gradient(scalar, tensors())
     least, rows = 1e-3 * max(1.0, abs(float(found))), []
     for path, g in tree.flatten(grads).items():
         g = np.asarray(tf.convert_to_tensor(g))
         for flat in np.sort(rng.permutation(g.size)[:entries]):
             index = tuple(map(int, np.unravel_index(flat, g.shape)))
             for size in (step, step / 10, step / 100):  # a kink near by is not met by a smaller one
-                wanted = _difference(value, arrays[path], index, size)
+                wanted = _difference(lambda: scalar(tensors()).numpy(), arrays[path], index, size)
                 error = abs(g[index] - wanted) / max(abs(g[index]), abs(wanted), least)
                 if error <= tolerance:
                     break
             rows.append((error if np.isfinite(error) else np.inf, path, list(index), g[index], wanted))
     return _worst(rows, tolerance)
+
+
+def _of_one(f):
+    return lambda at: f(at["x"])
 
 
 def _difference(value, array, index, step):
