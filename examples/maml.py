@@ -1,6 +1,7 @@
 """MAML: weights from which a few gradient steps on a few examples go far (Finn et al., arXiv:1703.03400).
 
 python examples/maml.py
+
 It learns on the digits 0 to 6, in tasks of three kinds with five pictures each, and is tested on 7, 8 and 9.
 """
 
@@ -37,8 +38,7 @@ def draw(rng, pictures, digits):
     for kind in rng.choice(len(digits) * 4, CLASSES, replace=False):
         rows = rng.choice(np.flatnonzero(pictures.labels == digits[kind // 4]), SHOTS + QUERIES, replace=False)
         parts.append(preprocess(np.rot90(pictures.images[rows], kind % 4, axes=(1, 2))))
-    parts = np.split(np.stack(parts), [SHOTS], axis=1)
-    return [(np.concatenate(x), np.repeat(np.arange(CLASSES), x.shape[1])) for x in parts]
+    return [(np.concatenate(x), np.arange(CLASSES).repeat(x.shape[1])) for x in np.split(np.stack(parts), [SHOTS], 1)]
 
 
 def loss_fn(weights, stats, tasks, seed):

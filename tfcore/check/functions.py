@@ -129,10 +129,8 @@ DRAWS = ("RandomUniform", "RandomStandardNormal", "TruncatedNormal", "RandomShuf
 
 @finding("reads only its arguments")
 def _reads(call, args):
-    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), args)
-    concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
-    variables = [f"the variable {v.name.split(':')[0]} {list(v.shape)}" for v in concrete.graph.variables]
-    kinds = _kinds(concrete.graph.as_graph_def())
+    graph, kinds = _traced(call, args)
+    variables = [f"the variable {v.name.split(':')[0]} {list(v.shape)}" for v in graph.variables]
     global_draws = [f"{kind}, of TensorFlow's global generator" for kind in DRAWS if kind in kinds]
     if variables or global_draws:
         return False, f"it reads {', '.join(variables + global_draws)}: make it an argument"
@@ -142,10 +140,13 @@ def _reads(call, args):
     return True, "no variable and no generator from outside; two calls give the same bits"
 
 
-def _kinds(graph_def):
-    """Returns the kinds of all operations, those of functions inside too."""
-    nodes = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
-    return {node.op for part in nodes for node in part}
+def _traced(call, args):
+    """Returns the graph of a call with tensors, and the kinds of all its operations, those of functions inside too."""
+    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), args)
+    graph = tf.function(call, autograph=False).get_concrete_function(*specs).graph
+    definition = graph.as_graph_def()
+    parts = [definition.node, *(function.node_def for function in definition.library.function)]
+    return graph, {node.op for part in parts for node in part}
 
 
 @finding("changes nothing")
@@ -161,9 +162,7 @@ def _changes(call, args, forward, training):
     changed += ["x"] if x.tobytes() != args[2].tobytes() else []
     if changed:
         return False, f"it assigns {', '.join(changed)}: return new values instead"
-    specs = tf.nest.map_structure(lambda leaf: tf.TensorSpec(leaf.shape, leaf.dtype), args)
-    graph = tf.function(call, autograph=False).get_concrete_function(*specs).graph
-    if assigns := sorted(kind for kind in _kinds(graph.as_graph_def()) if kind.startswith("Assign")):
+    if assigns := sorted(kind for kind in _traced(call, args)[1] if kind.startswith("Assign")):
         return False, f"it assigns to a variable from outside ({', '.join(assigns)})"
     return True, "arguments and dictionaries are as they were, and nothing is assigned"
 
