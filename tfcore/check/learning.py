@@ -30,7 +30,7 @@ def first_loss(forward, loss, weights, stats, images, labels):
 
 @finding("one batch overfits")
 def overfits(forward, loss, weights, stats, images, labels, *, learns=lambda path: True, optimizer=None, steps=200):
-    """Trains on one batch until it is known by heart: every example right, at a tenth of a guess's loss.
+    """Trains on one batch until it is known by heart: every example right, at a quarter of a guess's loss.
 
     A network that cannot has no way from pixels to labels, or meets one picture with two labels. Without a seed, so
     that dropout is off; the weights that are given stay as they are.
@@ -55,7 +55,7 @@ def overfits(forward, loss, weights, stats, images, labels, *, learns=lambda pat
     guess = float(np.mean(loss(tf.zeros_like(forward(weights, stats, images, training=True)[0]), labels)))
     for taken in range(1, steps + 1):  # noqa: B007  it is said below
         measured = {name: float(value) for name, value in step(*batch).items()}
-        known = measured["accuracy"] == 1 and measured["loss"] < guess / 10
+        known = measured["accuracy"] == 1 and measured["loss"] < guess / 4
         if known or not math.isfinite(measured["loss"]):
             break
     text = f"{measured['accuracy']:.0%} of {len(labels)} examples right after {taken} steps"
