@@ -206,8 +206,20 @@ def test_a_good_forward_pass_passes():
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_of_a_forward_pass_is_found(name):
     forward, which, words = FAULTS[name]
-    wrong = {finding.check: finding.text for finding in check.forward(forward, WEIGHTS, STATS, X) if not finding}
+    found = check.forward(forward, WEIGHTS, STATS, X, jit="XLA" in which)
+    wrong = {finding.check: finding.text for finding in found if not finding}
     assert words in wrong[which], wrong
+
+
+def test_of_pictures_as_they_are_stored_bfloat16_is_not_asked():
+    images = np.arange(24, dtype=np.uint8).reshape(3, 2, 4, 1)
+    weights, stats = mlp.init(0, mlp.Config((2, 4, 1), (3,), 2))
+
+    def forward(weights, stats, images, *, training):
+        return mlp.forward(mlp.Config((2, 4, 1), (3,), 2), weights, stats, of_bytes(images), training=training)
+
+    found = check.forward(forward, weights, stats, images, jit=False)
+    assert all(found) and [f.check for f in found][-1] == "compiles" and len(found) == 5
 
 
 def test_looking_leaves_what_is_given_alone():
@@ -363,5 +375,6 @@ def test_a_coloured_picture_of_one_colour_is_found():
     images[4] = [10, 200, 30]
     part = Arrays(images, np.array([0, 1] * 3, np.int32))
     found = check.data(Splits(part, part, part, ("a", "b"), "made"))
-    text = {finding.check: finding.text for finding in found}["pictures of one colour"]
-    assert text == "3, the first is train[4]"
+    text = {finding.check: finding.text for finding in found}
+    assert text["pictures of one colour"] == "3, the first is train[4]"
+    assert text["labels belong to pictures"] == "not asked of fewer than 50 pictures"

@@ -8,7 +8,7 @@ import numpy as np
 from tfcore.check.finding import finding
 from tfcore.data.splits import PARTS, check_splits
 
-NEAREST = 10
+NEAREST, FEW = 10, 50
 LOPSIDED = 10  # times as many pictures of the commonest class as of the rarest
 
 
@@ -95,8 +95,10 @@ def _balance(labels, class_names):
 def _neighbours(splits):
     """The nearest pictures of train have a picture's label more often than by chance, by four standard deviations."""
     (known, known_labels), (asked, labels) = _some(splits.train, 10_000), _some(splits.validation, 1_000)
+    if len(labels) < FEW or len(known_labels) < FEW:
+        return True, f"not asked of fewer than {FEW} pictures"
     distances = (known**2).sum(axis=1) - 2 * asked @ known.T
-    nearest = np.argpartition(distances, NEAREST, axis=1)[:, :NEAREST] if len(known) > NEAREST else distances.argsort()
+    nearest = np.argpartition(distances, NEAREST, axis=1)[:, :NEAREST]
     rate = np.mean(known_labels[nearest] == labels[:, np.newaxis])
     shares = [np.bincount(part, minlength=len(splits.class_names)) / len(part) for part in (known_labels, labels)]
     chance = float(shares[0] @ shares[1])
