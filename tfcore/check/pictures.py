@@ -30,25 +30,27 @@ def _fits(splits):
     return True, f"{sizes}, {len(splits.class_names)} classes"
 
 
+def _blocks(images):
+    """Yields (index of the first, some pictures), so that what is on disk is read in parts."""
+    for start in range(0, len(images), 1024):
+        yield start, np.asarray(images[start : start + 1024])
+
+
 def _hashes(images):
-    """Returns one hash for each picture. What is on disk is read in parts."""
+    """Returns one hash for each picture."""
     return [
         hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
-        for start in range(0, len(images), 1024)
-        for image in np.asarray(images[start : start + 1024])
+        for _, block in _blocks(images)
+        for image in block
     ]
 
 
 @finding("pictures in two parts")
 def _in_two_parts(hashes):
-    first, again = {}, []
+    known, again = {}, []
     for part, found in hashes.items():
-        inside = {}
-        for i, key in enumerate(found):
-            inside.setdefault(key, i)
-            if key in first:
-                again.append(f"{part}[{i}] is {first[key]}")
-        first = {**{key: f"{part}[{i}]" for key, i in inside.items()}, **first}
+        again += [f"{part}[{i}] is {known[key]}" for i, key in enumerate(found) if key in known]
+        known = {**{key: f"{part}[{i}]" for i, key in reversed(list(enumerate(found)))}, **known}
     if again:
         return False, f"{len(again):,}, {again[0]}: what is measured there was learned by heart"
     return True, "none"
@@ -69,9 +71,7 @@ def _two_labels(hashes, labels, class_names):
 def _constant(splits):
     empty = []
     for part in PARTS:
-        images = getattr(splits, part).images
-        for start in range(0, len(images), 1024):
-            block = np.asarray(images[start : start + 1024])
+        for start, block in _blocks(getattr(splits, part).images):
             flat = block.reshape(len(block), -1, block.shape[-1])
             alike = (flat.min(axis=1) == flat.max(axis=1)).all(axis=1)
             empty += [f"{part}[{start + i}]" for i in np.flatnonzero(alike)]
