@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import compare
+import doctor
 import evaluate
 import predict
 import replay
@@ -25,7 +26,9 @@ from tfcore import files
 PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = sweep_values.SCRIPTS
-OTHERS = (compare, evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer, sweep)
+OTHERS = (
+    compare, doctor, evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer, sweep,
+)  # fmt: skip
 
 
 def main(_, arguments):

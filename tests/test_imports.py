@@ -14,7 +14,8 @@ heavy = {{"PIL", "h5py", "keras", "matplotlib", "requests", "scipy", "sklearn", 
 found = {modules}
 print(*sorted(heavy & {{name.split(".")[0] for name in found}}), *(n for n in found if n.startswith("tfcore.formats")))
 """
-WORDS = "binary, checkpoint, init, layers, losses, metrics, models, optimizers, schedules, settings, training, tree"
+WORDS = "binary, check, checkpoint, gradients, init, layers, losses, metrics, models, optimizers"
+WORDS += ", schedules, settings, training, tree"
 
 
 def heavy(statement, modules="set(sys.modules) - with_tensorflow"):

@@ -13,6 +13,7 @@ import scipy.special
 import tensorflow as tf
 
 from tfcore import losses, metrics as measures, training, tree
+from tfcore.data import batch_indices
 from tfcore.models import cnn, mlp
 from tfcore.optimizers import adam, momentum, sgd
 
@@ -290,6 +291,36 @@ def test_the_loop_is_traced_once_for_any_count():
         assert count or all(total.numpy() == 0 for total in totals.values())
     assert state.step.numpy() == 6
     assert run.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("name", ["perceptron", "cnn with batch norm"])
+def test_epochs_are_the_steps_over_the_batches_of_batch_indices(name):
+    (x, labels), (model, config), optimizer = row(batches(name, 1, n=50), 0), CONFIGS[name], adam(1e-2)
+    forward = functools.partial(model.forward, config)
+    loss_fn = training.mean_loss(forward, losses.softmax_cross_entropy)
+    state = training.init_state(*model.init(1, config), optimizer)
+    options = {"batch_size": 16, "loss_fn": loss_fn, "optimizer": optimizer, "seed": 3}
+    history = training.train_epochs(state, (x, labels), range(2, 5), **options)
+    other, step = problem(name, optimizer)
+    for epoch, measured in zip(range(2, 5), history):
+        found = [
+            step(tuple(tf.gather(part, rows) for part in (x, labels)), 3) for rows in batch_indices(3, epoch, 50, 16)
+        ]
+        for key in ("loss", "accuracy"):
+            np.testing.assert_allclose(measured[key], np.mean([m[key] for m in found]), rtol=1e-5)
+    for path, value in arrays(state).items():
+        np.testing.assert_allclose(value, arrays(other)[path], rtol=1e-4, atol=1e-6, err_msg=path)
+
+
+def test_epochs_take_any_structure_of_arrays():
+    state = training.init_state({"w": tf.Variable(0.0)}, {}, sgd(0.1))
+
+    def loss_fn(weights, stats, batch, seed):
+        return tf.reduce_mean((weights["w"] - batch["near"][0]) ** 2 + batch["near"][1]), ({}, stats)
+
+    source = {"near": (np.full(8, 2.0, np.float32), np.zeros(8, np.float32))}
+    history = training.train_epochs(state, source, range(30), batch_size=4, loss_fn=loss_fn, optimizer=sgd(0.1))
+    assert list(history[0]) == ["loss"] and float(state.weights["w"]) == pytest.approx(2, abs=1e-4)
 
 
 def test_the_names_of_the_metrics_are_found_without_a_step():

@@ -64,6 +64,30 @@ def test_merge_replaces_leaves_and_leaves_its_arguments_alone():
     assert changes == {"conv2": {"b": -2}, "conv10": {"norm": {"scale": -3}}}
 
 
+def test_a_tree_is_one_vector_and_back():
+    weights = {"b": {"w": np.arange(6.0).reshape(2, 3), "c": np.float64(7)}, "a": np.array([8.0])}
+    vector = tree.to_vector(weights)
+    assert vector.numpy().tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
+    back = tree.from_vector(vector, weights)
+    assert list(tree.flatten(back)) == ["b/w", "b/c", "a"]
+    assert all((a.numpy() == b).all() and a.shape == b.shape for a, b in zip(tree.leaves(back), tree.leaves(weights)))
+
+
+def test_a_vector_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"shape \[3\], the tree has 2 numbers"):
+        tree.from_vector(np.zeros(3), {"a": np.zeros(2)})
+
+
+def test_a_gradient_goes_through_both():
+    like = {"a": np.zeros([2, 1]), "b": np.zeros(3)}
+    with tf.GradientTape() as tape:
+        vector = tf.constant([1.0, 2, 3, 4, 5])
+        tape.watch(vector)
+        weights = tree.from_vector(vector, like)
+        value = tf.reduce_sum(tree.to_vector({"b": weights["b"] * 2, "a": weights["a"] * 3}) ** 2)
+    assert tape.gradient(value, vector).numpy().tolist() == [18, 36, 24, 32, 40]
+
+
 def test_count_multiplies_shapes_and_a_scalar_is_one():
     assert tree.count(
         {"a": {"w": np.zeros([3, 3, 1, 64]), "b": tf.Variable(tf.zeros([64]))}, "step": tf.constant(0)}

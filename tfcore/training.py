@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfcore import losses, metrics as measures, tree
-from tfcore.data.order import preprocess as default_preprocess
+from tfcore.data.order import batch_indices, preprocess as default_preprocess
 from tfcore.init import fold_in
 from tfcore.optimizers import Optimizer
 from tfcore.quiet import tf
@@ -65,6 +65,26 @@ def train_step(state, batch, seed, *, loss_fn, optimizer):
     tree.assign(state.stats, new_stats)
     state.step.assign_add(1)
     return {**metrics, "gradient_norm": tf.linalg.global_norm(tree.leaves(grads))}
+
+
+def mean_loss(forward, loss):
+    """Returns the loss_fn(weights, stats, (images, labels), seed) -> mean of the losses, ({"accuracy"}, new_stats).
+
+    Args:
+      forward: (weights, stats, images, *, training, seed=None) -> logits, new_stats.
+      loss: (logits, labels) -> [N].
+    """
+
+    def loss_fn(weights, stats, batch, seed):
+        images, labels = batch
+        logits, new_stats = forward(weights, stats, images, training=True, seed=seed)
+        values = tf.convert_to_tensor(loss(logits, labels))
+        if values.shape.rank != 1 or values.shape[0] not in (None, labels.shape[0]):
+            raise ValueError(f"loss: it returned {values.shape.as_list()} for labels {labels.shape.as_list()}: "
+                             "one value per example, please; the step takes the mean")  # fmt: skip
+        return tf.reduce_mean(values), ({"accuracy": measures.accuracy(logits, labels)}, new_stats)
+
+    return loss_fn
 
 
 def checked(result, stats):
@@ -133,6 +153,27 @@ def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("
     start = 0, dict.fromkeys(names, 0.0), 0.0
     _, sums, norm = tf.while_loop(lambda i, *_: i < count, step, start)
     return {**sums, "gradient_norm": norm}
+
+
+def train_epochs(state, source, epochs, *, batch_size, loss_fn, optimizer, seed=0):
+    """Trains on arrays in memory, each epoch in one call of a graph. Nothing is saved, shown or looked at: a run does.
+
+    Args:
+      source: (images, labels), or another structure of arrays [N, ...] as `loss_fn` takes batches of it.
+      epochs: their numbers, such as range(10); the order of the examples is that of `batch_indices`.
+    Returns: [{"loss" and the metrics of `loss_fn`: mean over the epoch's steps}], Python floats, one for each epoch.
+    """
+    source = tf.nest.map_structure(np.asarray, source)
+    names = metric_names(loss_fn, state, tf.nest.map_structure(lambda a: a[:batch_size], source), seed)
+    options = {"loss_fn": loss_fn, "optimizer": optimizer, "metric_names": names}
+    loop = tf.function(lambda block, count: train_loop(state, block, count, seed, **options), autograph=False)
+    history = []
+    for epoch in epochs:
+        rows = batch_indices(seed, epoch, len(tf.nest.flatten(source)[0]), batch_size)
+        block = tf.nest.map_structure(lambda a: tf.constant(a[rows]), source)  # noqa: B023
+        sums = loop(block, tf.constant(len(rows)))
+        history.append({name: float(sums[name]) / len(rows) for name in ("loss", *names)})
+    return history
 
 
 def metric_names(loss_fn, state, batch, seed):

@@ -68,6 +68,24 @@ def merge(tree, changes):
     return unflatten({**flatten(tree), **flatten(changes)})
 
 
+def to_vector(tree):
+    """Returns all leaves as one vector, [P], in the order of `flatten`. Differentiable; leaves are of one dtype."""
+    return tf.concat([tf.reshape(leaf, [-1]) for leaf in leaves(tree)], axis=0)
+
+
+def from_vector(vector, like):
+    """Returns the tree of the shapes of `like` whose leaves are the parts of a vector: the inverse of `to_vector`.
+
+    Raises:
+      ValueError: the vector has not as many entries as `like`.
+    """
+    vector, flat = tf.convert_to_tensor(vector), flatten(like)
+    if vector.shape != [count(like)]:
+        raise ValueError(f"a vector of shape {vector.shape.as_list()}, the tree has {count(like)} numbers")
+    parts = tf.split(vector, [math.prod(leaf.shape) for leaf in flat.values()])
+    return unflatten({path: tf.reshape(part, leaf.shape) for (path, leaf), part in zip(flat.items(), parts)})
+
+
 def count(tree):
     """Returns the number of scalars in all leaves."""
     return sum(math.prod(leaf.shape) for leaf in leaves(tree))

@@ -4,10 +4,9 @@ import dataclasses
 import json
 from collections.abc import Callable
 
-from tfcore import metrics, training
+from tfcore import training
 from tfcore.data import Splits
 from tfcore.optimizers import Optimizer
-from tfcore.quiet import tf
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -71,17 +70,7 @@ class Task:
 
 def loss_fn_of(task):
     """Returns loss_fn(weights, stats, (images, labels), seed) -> loss, (metrics, new_stats), for `train_step`."""
-
-    def loss_fn(weights, stats, batch, seed):
-        images, labels = batch
-        logits, new_stats = task.forward(weights, stats, images, training=True, seed=seed)
-        losses = tf.convert_to_tensor(task.loss(logits, labels))
-        if losses.shape.rank != 1 or losses.shape[0] not in (None, labels.shape[0]):
-            raise ValueError(f"loss: it returned {losses.shape.as_list()} for labels {labels.shape.as_list()}: "
-                             "one value per example, please; the step takes the mean")  # fmt: skip
-        return tf.reduce_mean(losses), ({"accuracy": metrics.accuracy(logits, labels)}, new_stats)
-
-    return task.loss_fn or loss_fn
+    return task.loss_fn or training.mean_loss(task.forward, task.loss)
 
 
 def metric_names(task, state, batch):
