@@ -99,10 +99,11 @@ def describe(task, plan, note=""):
     }
 
 
-def claim(place, config, *, clean=False, written=WRITTEN):
+def claim(place, config, *, clean=False, written=WRITTEN, replicas=1):
     """Makes the directory that of the run that `config` describes; with `clean` it first forgets what was there.
 
     written: the directories in it that the run will write.
+    replicas: how many devices take a step together.
     Returns: the Place, which knows whose it is.
     Raises:
       ValueError: it holds another run, or one of which the user removed something; nothing is changed then.
@@ -123,11 +124,11 @@ def claim(place, config, *, clean=False, written=WRITTEN):
     if clean:
         forget(place)
     files.write_text(path, json.dumps({**config, "id": run_id}, indent=2) + "\n")
-    environment.note_start(place / "environment.json")
+    environment.note_start(place / "environment.json", replicas)
     return dataclasses.replace(place, owner={"run": run_id, "config": _digest(config)})
 
 
-def _settings(config):
+def settings(config):
     """Returns {path: value} of all that may not change while a run goes on."""
     allowed = {f"run/{name}" for name in MAY_CHANGE} | {"config/max_bad_fraction"}
     settings = tree.flatten({name: value for name, value in config.items() if name not in ("format", "id", "note")})
@@ -135,17 +136,17 @@ def _settings(config):
 
 
 def _digest(config):
-    return hashlib.sha256(json.dumps(_settings(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_differences(place, before, now):
     """Raises ValueError: the settings of two runs differ in more than may change; it names all."""
-    before, now = _settings(before), _settings(now)
+    before, now = settings(before), settings(now)
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    settings = [name for name in changed if name.split("/")[0] not in ("content", "pictures")]
+    chosen = [name for name in changed if name.split("/")[0] not in ("content", "pictures")]
     if changed:
-        differences = ["it has other data"] if len(settings) < len(changed) else []
-        differences += [f"{_setting(name)} was {before.get(name)}, now {now.get(name)}" for name in settings]
+        differences = ["it has other data"] if len(chosen) < len(changed) else []
+        differences += [f"{_setting(name)} was {before.get(name)}, now {now.get(name)}" for name in chosen]
         raise ValueError(
             f"{place} holds a run with other settings: {'; '.join(differences)}. "
             "Use those, another logdir, or clean=True to start over"

@@ -1,0 +1,176 @@
+"""Two replicas equal one: two logical devices in a process of its own, and two workers."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launch import Workers
+
+from tfcore import checkpoint, distribution, run, tree
+from tfcore.run import records
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WORKER = str(ROOT / "tests" / "faults" / "worker.py")
+
+MIRRORED = '''
+import dataclasses, json, os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np
+from tfcore.quiet import tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+sys.path.insert(0, sys.argv[2])
+from victims import CNN, PERCEPTRON, made_set
+from tfcore import distribution, recipes, run, tree
+from tfcore.data.augment import Augment
+from tfcore.optimizers import Optimizer, adam
+from tfcore.recipes import assemble
+from tfcore.run import exhibits, records
+from pathlib import Path
+
+for name in ("of_data", "of_predictions", "of_network"):
+    setattr(exhibits, name, lambda *_: {})
+exhibits.projected = lambda *_: None
+place = Path(sys.argv[1])
+LONG = {"epochs": 10, "steps_per_epoch": 10, "steps_per_loop": 10, "schedule": "constant"}
+dropping = dataclasses.replace(PERCEPTRON.model, dropout=0.3)
+RECIPES = {
+    "dropout, augmented": dataclasses.replace(
+        PERCEPTRON, model=dropping, augment=Augment(shift=0.1, flip=True), jit=False, ema_decay=0.9, **LONG
+    ),
+    "XLA": dataclasses.replace(PERCEPTRON, clip_norm=0.5, **LONG),
+    "batch norm": dataclasses.replace(CNN, model=dataclasses.replace(CNN.model, dropout=0.0), **LONG),
+}
+
+def losses(name, strategy, recipe, **options):
+    where = place / name / ("two" if strategy else "one")
+    classes = 3 if recipe.loss.startswith("softmax") else 2
+    recipes.train(recipe, where, splits=made_set(classes, 288), strategy=strategy, **options)
+    return [[row[part]["loss"] for part in ("train", "validation")] for row in records.rows(where / "metrics.jsonl")]
+
+def refusal(call):
+    try:
+        call()
+    except (ValueError, FloatingPointError) as error:
+        return f"{type(error).__name__}: {error}"
+
+def drifting():
+    """An optimizer that forgets that its replicas are to do the same."""
+    fine = adam(1e-3)
+    def update(weights, grads, slots, step):
+        fine.update(weights, grads, slots, step)
+        number = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.float32)
+        weights["logits"]["b"].assign_add(1e-6 * number * tf.ones_like(weights["logits"]["b"]))
+    return Optimizer(fine.init, update)
+
+with distribution.started("mirrored") as strategy:
+    found = {name: {"one": losses(name, None, r), "two": losses(name, strategy, r)} for name, r in RECIPES.items()}
+    recipe = RECIPES["XLA"]
+    more = dataclasses.replace(recipe, epochs=11)
+    found["resumed"] = [losses("XLA", None, more)[-1], losses("XLA", strategy, more)[-1]]
+    wild = dataclasses.replace(PERCEPTRON, learning_rate=1e37)
+    found["not finite"] = [refusal(lambda: losses("wild", s, wild)) for s in (None, strategy)]
+    found["odd"] = refusal(lambda: losses("odd", strategy, dataclasses.replace(recipe, batch_size=15)))
+    found["numerics"] = refusal(lambda: losses("odd", strategy, recipe, check_numerics=True))
+    task = dataclasses.replace(assemble.task(PERCEPTRON, made_set(3)), optimizer=drifting())
+    found["drifted"] = refusal(lambda: run.train(task, place / "drifted", epochs=2, batch_size=16, strategy=strategy))
+    found["environment"] = [start["replicas"] for start in records.read_json(place / "XLA/two/environment.json")]
+print(json.dumps(found))
+'''
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    """What MIRRORED prints: a device is divided before TensorFlow starts."""
+    place = tmp_path_factory.mktemp("mirrored")
+    command = [sys.executable, "-c", MIRRORED, str(place), str(ROOT / "tests" / "faults")]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["dropout, augmented", "XLA", "batch norm"])
+def test_two_replicas_have_the_losses_of_one_over_100_steps(mirrored, name):
+    one, two = mirrored[name]["one"], mirrored[name]["two"]
+    assert len(one) == 10 and one != [one[0]] * 10
+    for ours, wanted in zip(two, one):
+        assert ours == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_run_goes_on_with_another_number_of_replicas(mirrored):
+    alone, together = mirrored["resumed"]
+    assert together == pytest.approx(alone, rel=1e-4)
+    assert mirrored["environment"] == [2, 2]
+
+
+def test_all_replicas_stop_before_the_step_that_is_not_finite(mirrored):
+    alone, together = mirrored["not finite"]
+    assert alone.startswith("FloatingPointError: step ")
+    assert together.replace("/two", "/one") == alone
+
+
+def test_replicas_that_drift_end_the_run(mirrored):
+    said = mirrored["drifted"]
+    assert said.startswith(
+        "Drifted: after epoch 1: replica 1, of worker 0, has drifted from replica 0: logits/b differ"
+    )
+
+
+def test_what_replicas_cannot_share_is_refused(mirrored):
+    assert mirrored["odd"] == "ValueError: batch_size=15 cannot be shared evenly by 2 replicas"
+    assert mirrored["numerics"].startswith("ValueError: check_numerics=True looks at the steps of one device")
+
+
+def test_a_team_of_one_is_no_team():
+    team, values = distribution.ALONE, {"a": 1}
+    assert team.told(values) is values and team.numbers(3) == [3] and team.spoken(b"x") == [b"x"]
+    assert team.run(lambda a, b: a + b, 1, 2) == 3 and team.rows(7) == slice(0, 7)
+    state = object()
+    assert team.copies(state) == [state] and team.own_directory("logs") == "logs" and team.chief
+
+
+def test_workers_take_all_rows_once():
+    teams = [distribution.Team(None, i, 3) for i in range(3)]
+    assert [team.rows(8) for team in teams] == [slice(0, 2), slice(2, 5), slice(5, 8)]
+    indices = np.arange(24).reshape(2, 12)
+    assert (np.concatenate([team.columns(indices) for team in teams], axis=1) == indices).all()
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(ValueError, match="strategy=parameter_server is not one of none, mirrored, multi_worker"):
+        distribution.started("parameter_server").__enter__()
+
+
+# Two processes
+
+
+def together(place, name, tell):
+    with Workers([sys.executable, WORKER, name, str(place), "--undrawn"], 2, tell=tell.append) as team:
+        return team.wait()
+
+
+def values(place):
+    weights, stats, _ = checkpoint.import_weights(place / "export" / "weights.safetensors")
+    return tree.leaves({"weights": weights, "stats": stats})
+
+
+def test_two_workers_give_what_one_gives(tmp_path):
+    """With batch norm, dropout, augmentation, an average and a best epoch; the chief's directory is a run as any."""
+    lines = []
+    status, said = together(tmp_path / "two", "convolutions", lines)
+    assert (status, said) == (0, ""), lines
+    assert not [line for line in lines if line.startswith("[1]")]
+    alone = [sys.executable, WORKER, "convolutions", str(tmp_path / "one"), "--undrawn", "--alone"]
+    subprocess.run(alone, capture_output=True, check=True)
+    for ours, wanted in zip(values(tmp_path / "two"), values(tmp_path / "one")):
+        assert ours == pytest.approx(wanted, rel=1e-3, abs=1e-5)
+    ours, wanted = (records.rows(tmp_path / name / "metrics.jsonl") for name in ("two", "one"))
+    for a, b in zip(ours, wanted, strict=True):
+        for part in ("train", "validation"):
+            assert a[part]["loss"] == pytest.approx(b[part]["loss"], rel=1e-4)
+    assert run.load_run(tmp_path / "two")[0]["config"] == run.load_run(tmp_path / "one")[0]["config"]
