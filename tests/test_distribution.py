@@ -1,14 +1,17 @@
 """Two replicas equal one: two logical devices in a process of its own, and two workers."""
 
+import functools
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
-from launch import Workers
+from launch import Workers, free_ports
 
 from tfcore import checkpoint, distribution, run, tree
 from tfcore.run import records
@@ -174,3 +177,97 @@ def test_two_workers_give_what_one_gives(tmp_path):
         for part in ("train", "validation"):
             assert a[part]["loss"] == pytest.approx(b[part]["loss"], rel=1e-4)
     assert run.load_run(tmp_path / "two")[0]["config"] == run.load_run(tmp_path / "one")[0]["config"]
+
+
+@pytest.mark.slow
+def test_workers_with_other_settings_end_with_the_difference(tmp_path):
+    """The program of both takes another run in the second of them."""
+    program = (
+        f"import json, os, runpy, sys; sys.path.insert(0, {str(pathlib.Path(WORKER).parent)!r}); "
+        "name = ['perceptron', 'changed_perceptron'][json.loads(os.environ['TF_CONFIG'])['task']['index']]; "
+        f"sys.argv = ['worker.py', name, {str(tmp_path / 'run')!r}, '--undrawn']; "
+        f"runpy.run_path({WORKER!r}, run_name='__main__')"
+    )
+    lines = []
+    with Workers([sys.executable, "-c", program], 2, tell=lines.append) as team:
+        status, _ = team.wait()
+    assert status == 1
+    assert any("is not set up as worker 0" in line and "learning_rate" in line for line in lines), lines
+
+
+@pytest.mark.slow
+def test_a_worker_that_never_comes_is_named(tmp_path):
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+    environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
+    command = [sys.executable, WORKER, "perceptron", str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=75)  # 60 and the import
+    assert done.returncode == 1
+    assert done.stderr == f"worker.py: waited 45 s for all 2 workers; worker 1 ({addresses[1]}): its port is closed\n"
+
+
+# Two hosts
+
+
+@pytest.fixture
+def hosts():
+    """Two network namespaces with an address each, joined by a cable: their names and addresses."""
+    if not shutil.which("ip"):
+        pytest.skip("there is no program ip to make network namespaces with")
+    names, run = [f"tfcore-{os.getpid()}-{i}" for i in range(2)], functools.partial(subprocess.run, check=True)
+    made = [["ip", "netns", "add", name] for name in names]
+    made += [f"ip link add eth0 netns {names[0]} type veth peer name eth0 netns {names[1]}".split()]
+    for i, name in enumerate(names):
+        inside = f"ip -n {name}"
+        made += [f"{inside} addr add 10.91.7.{i + 1}/24 dev eth0".split(), f"{inside} link set eth0 up".split()]
+        made += [f"{inside} link set lo up".split()]
+    try:
+        try:
+            for command in made:
+                run(command, capture_output=True, text=True)
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no network namespaces here: {error.stderr.strip()}")
+        yield [(name, f"10.91.7.{i + 1}") for i, name in enumerate(names)]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.slow
+def test_two_hosts_without_a_shared_disk(tmp_path, hosts):
+    """The second host's place stays empty, a kill there ends the first, and the same commands go on to the same end."""
+
+    def start(run, port):
+        cluster = {"worker": [f"{address}:{port}" for _, address in hosts]}
+        processes = []
+        for i, (name, _) in enumerate(hosts):
+            config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
+            command = [
+                "ip",
+                "netns",
+                "exec",
+                name,
+                sys.executable,
+                WORKER,
+                "convolutions",
+                str(tmp_path / run / str(i)),
+            ]
+            environment = {**os.environ, "TF_CONFIG": config}
+            processes.append(subprocess.Popen([*command, "--undrawn"], env=environment, stderr=subprocess.PIPE))
+        return processes
+
+    def ended(processes):
+        return [(process.communicate()[1].decode(), process.returncode) for process in processes]
+
+    assert [status for _, status in ended(start("whole", 2222))] == [0, 0]
+    first, second = start("broken", 2223)
+    while not list((tmp_path / "broken").glob("0/checkpoints/ckpt-*")) and first.poll() is None:
+        time.sleep(0.01)
+    second.kill()  # the program ip has become it
+    said, status = first.communicate()[1].decode(), first.wait()
+    second.communicate()
+    assert status == 0 or (status == 1 and "worker 1 (10.91.7.2:2223) is gone" in said), said
+    assert [status for _, status in ended(start("broken", 2223))] == [0, 0]
+    for ours, wanted in zip(values(tmp_path / "broken" / "0"), values(tmp_path / "whole" / "0")):
+        assert ours.tobytes() == wanted.tobytes()
+    assert not (tmp_path / "whole" / "1").exists()

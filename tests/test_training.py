@@ -521,8 +521,6 @@ def test_two_replicas_of_half_batches_give_the_weights_of_one_full_batch(replica
     assert found["replicas agree"] and found["steps"] == [3, 3]
 
 
-
-
 def test_a_frozen_trunk_of_batch_norm_trains_on_two_replicas(replicas):
     assert replicas["frozen trunk"] == {"steps": 1, "unchanged": True}
 
