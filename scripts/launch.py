@@ -33,10 +33,10 @@ def define(values):
 
 
 def main(values, command):
-    """Runs the command in all workers, again where one failed and --restarts allows it."""
+    """Runs the command in all workers, again where one failed and --restarts allows it; "python" is this one."""
     if not command:
         raise flags.usage_error("after -- comes the command, such as -- python scripts/train_cnn.py")
-    status = 1
+    command = [sys.executable if command[0] in ("python", "python3") else command[0], *command[1:]]
     for left in reversed(range(values.restarts + 1)):
         with Workers(command, values.workers, share_cores=values.share_cores) as workers:
             status, sentence = workers.wait()
@@ -53,7 +53,7 @@ def main(values, command):
 class Workers:
     """The processes of a run on this machine, whose lines are printed, or told, with its number before each."""
 
-    def __init__(self, command, count, *, share_cores=True, tell=None):
+    def __init__(self, command, count, *, share_cores=True, cluster=True, tell=None):
         self._command, self._signum, self._tell = command, 0, tell or functools.partial(print, flush=True)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if share_cores:  # else each of them takes all cores, and they wait for each other
@@ -62,7 +62,7 @@ class Workers:
         self.processes, self._readers = [], []
         for i in range(count):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": i}}
-            self._start({**environment, "TF_CONFIG": json.dumps(config)})
+            self._start({**environment, **({"TF_CONFIG": json.dumps(config)} if cluster else {})})
 
     def _start(self, environment):
         """Starts a process in a group of its own, so that Ctrl-C reaches it once, from here."""

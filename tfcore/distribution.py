@@ -35,7 +35,7 @@ def started(name):
     """Yields the strategy of this name: None for "none". Begin with it: TensorFlow must not have computed anything yet.
 
     "mirrored" takes all GPUs of this machine, or its logical CPU devices. "multi_worker" reads TF_CONFIG, waits for the
-    other workers, and while the block runs ends this process when one of them is gone.
+    other workers, and while the block runs ends this process when one of them is gone; of one worker it is "none".
 
     Raises:
       ValueError: TF_CONFIG is not what it should be.
@@ -51,6 +51,9 @@ def started(name):
         return
     _let_gpus_grow()
     workers = cluster.from_environment()
+    if len(workers.addresses) == 1:
+        yield None
+        return
     hosts = ",".join(cluster.host_and_port(address)[0] for address in workers.addresses)
     os.environ.update(no_grpc_proxy=hosts)  # workers are asked directly, whatever proxy downloads take
     with cluster.door(workers.addresses[workers.index]):
@@ -163,7 +166,9 @@ class Team:
     # What workers tell each other
 
     @functools.cached_property
-    def _total(self):
+    def total(self):
+        """words -> their sum over the workers, elementwise: a tensor or array [n] of the same n for all."""
+
         def own(words):
             first = tf.equal(_replica() % self.here, 0)  # of the replicas here one speaks
             words = tf.where(first, words, tf.zeros_like(words))
@@ -177,7 +182,7 @@ class Team:
             return [number]
         given = np.zeros(self.workers, np.int64)
         given[self.worker] = number
-        return [int(n) for n in self._total(tf.constant(given)).numpy()]
+        return [int(n) for n in self.total(tf.constant(given)).numpy()]
 
     def most(self, number):
         """Returns the largest of the numbers that the workers give."""
@@ -191,7 +196,7 @@ class Team:
         words = [-(-size // 4) for size in sizes]
         given, begin = np.zeros(sum(words), np.int32), sum(words[: self.worker])
         given[begin : begin + words[self.worker]] = np.frombuffer(data.ljust(4 * words[self.worker], b"\0"), np.int32)
-        heard = self._total(tf.constant(given)).numpy().tobytes() if sum(words) else b""
+        heard = self.total(tf.constant(given)).numpy().tobytes() if sum(words) else b""
         begins = np.cumsum([0, *words])[:-1] * 4
         return [heard[begin : begin + size] for begin, size in zip(begins, sizes)]
 
