@@ -13,7 +13,7 @@ import threading
 import time
 from typing import NamedTuple
 
-COME = 45.0  # seconds in which all workers must have come
+COME = 35.0  # seconds in which all workers must have come
 MEET = 12.0  # and then have begun together
 ANSWER = 3.0  # in which a worker answers
 REFUSED, SILENT = 6.0, 12.0  # after which one is gone whose port is closed, or does not answer
