@@ -43,11 +43,11 @@ place = Path(sys.argv[1])
 LONG = {"epochs": 10, "steps_per_epoch": 10, "steps_per_loop": 10, "schedule": "constant"}
 dropping = dataclasses.replace(PERCEPTRON.model, dropout=0.3)
 RECIPES = {
-    "dropout, augmented": dataclasses.replace(
+    "batch norm, dropout, augmented": dataclasses.replace(CNN, **LONG),
+    "XLA": dataclasses.replace(PERCEPTRON, clip_norm=0.5, **LONG),
+    "without batch norm": dataclasses.replace(
         PERCEPTRON, model=dropping, augment=Augment(shift=0.1, flip=True), jit=False, ema_decay=0.9, **LONG
     ),
-    "XLA": dataclasses.replace(PERCEPTRON, clip_norm=0.5, **LONG),
-    "batch norm": dataclasses.replace(CNN, model=dataclasses.replace(CNN.model, dropout=0.0), **LONG),
 }
 
 def losses(name, strategy, recipe, **options):
@@ -71,44 +71,62 @@ def drifting():
         weights["logits"]["b"].assign_add(1e-6 * number * tf.ones_like(weights["logits"]["b"]))
     return Optimizer(fine.init, update)
 
-with distribution.started("mirrored") as strategy:
-    found = {name: {"one": losses(name, None, r), "two": losses(name, strategy, r)} for name, r in RECIPES.items()}
-    recipe = RECIPES["XLA"]
-    more = dataclasses.replace(recipe, epochs=11)
-    found["resumed"] = [losses("XLA", None, more)[-1], losses("XLA", strategy, more)[-1]]
+def quick(strategy):
     wild = dataclasses.replace(PERCEPTRON, learning_rate=1e37)
-    found["not finite"] = [refusal(lambda: losses("wild", s, wild)) for s in (None, strategy)]
-    found["odd"] = refusal(lambda: losses("odd", strategy, dataclasses.replace(recipe, batch_size=15)))
-    found["numerics"] = refusal(lambda: losses("odd", strategy, recipe, check_numerics=True))
     task = dataclasses.replace(assemble.task(PERCEPTRON, made_set(3)), optimizer=drifting())
-    found["drifted"] = refusal(lambda: run.train(task, place / "drifted", epochs=2, batch_size=16, strategy=strategy))
-    found["environment"] = [start["replicas"] for start in records.read_json(place / "XLA/two/environment.json")]
+    return {
+        "not finite": [refusal(lambda: losses("wild", s, wild)) for s in (None, strategy)],
+        "odd": refusal(lambda: losses("odd", strategy, dataclasses.replace(wild, batch_size=15))),
+        "numerics": refusal(lambda: losses("odd", strategy, wild, check_numerics=True)),
+        "drifted": refusal(lambda: run.train(task, place / "drifted", epochs=2, batch_size=16, strategy=strategy)),
+    }
+
+def slow(strategy):
+    more = dataclasses.replace(RECIPES["XLA"], epochs=11)
+    return {
+        "resumed": [losses("XLA", None, more)[-1], losses("XLA", strategy, more)[-1]],
+        "environment": [start["replicas"] for start in records.read_json(place / "XLA/two/environment.json")],
+    }
+
+names, rest = (["XLA", "without batch norm"], slow) if "slow" in sys.argv else (list(RECIPES)[:1], quick)
+with distribution.started("mirrored") as strategy:
+    found = {name: [losses(name, s, RECIPES[name]) for s in (None, strategy)] for name in names}
+    found |= rest(strategy)
 print(json.dumps(found))
 '''
 
 
-@pytest.fixture(scope="module")
-def mirrored(tmp_path_factory):
-    """What MIRRORED prints: a device is divided before TensorFlow starts."""
-    place = tmp_path_factory.mktemp("mirrored")
-    command = [sys.executable, "-c", MIRRORED, str(place), str(ROOT / "tests" / "faults")]
+def printed(place, *options):
+    """What MIRRORED prints, in a process of its own: a device is divided before TensorFlow starts."""
+    command = [sys.executable, "-c", MIRRORED, str(place), str(ROOT / "tests" / "faults"), *options]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["dropout, augmented", "XLA", "batch norm"])
-def test_two_replicas_have_the_losses_of_one_over_100_steps(mirrored, name):
-    one, two = mirrored[name]["one"], mirrored[name]["two"]
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    return printed(tmp_path_factory.mktemp("mirrored"))
+
+
+def are_alike(one, two):
     assert len(one) == 10 and one != [one[0]] * 10
-    for ours, wanted in zip(two, one):
+    for ours, wanted in zip(two, one, strict=True):
         assert ours == pytest.approx(wanted, rel=1e-4)
 
 
-def test_a_run_goes_on_with_another_number_of_replicas(mirrored):
-    alone, together = mirrored["resumed"]
+def test_two_replicas_have_the_losses_of_one_over_100_steps(mirrored):
+    are_alike(*mirrored["batch norm, dropout, augmented"])
+
+
+@pytest.mark.slow
+def test_also_under_xla_without_batch_norm_and_when_they_go_on(tmp_path):
+    found = printed(tmp_path, "slow")
+    are_alike(*found["XLA"])
+    are_alike(*found["without batch norm"])
+    alone, together = found["resumed"]
     assert together == pytest.approx(alone, rel=1e-4)
-    assert mirrored["environment"] == [2, 2]
+    assert found["environment"] == [2, 2]
 
 
 def test_all_replicas_stop_before_the_step_that_is_not_finite(mirrored):

@@ -67,10 +67,11 @@ def _workers(root, name, kills):
         try:
             while left and (not done or generator.random() < 0.4):
                 signum = signal.SIGSTOP if len(left) % 4 == 0 else signal.SIGKILL
+                done += 1
                 if not broken(name, place, generator.randrange(2), signum, left.pop()):
+                    done -= 1
                     left.insert(0, generator.random() * life)  # it was faster than the first
                     break
-                done += 1
                 row.notes[f"{signum.name}, {far(place)}"] += 1
             finished(name, place)
             require(not (wrong := differences(outcome(place), wanted)), f"not as unbroken: {wrong}")
