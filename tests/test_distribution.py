@@ -162,6 +162,15 @@ def test_workers_take_all_rows_once():
     assert (np.concatenate([team.columns(indices) for team in teams], axis=1) == indices).all()
 
 
+def test_workers_of_other_settings_are_told_all_that_differs(monkeypatch):
+    team, chief = distribution.Team(None, 1, 2, 1, ("a:1", "b:2")), {"run": {"epochs": 2, "seed": 0}, "name": "x"}
+    heard = [json.dumps(tree.flatten(chief)).encode()]
+    monkeypatch.setattr(distribution.Team, "spoken", lambda self, data: [*heard, data])
+    team.agree(chief)
+    with pytest.raises(ValueError, match=r"^worker 1 \(b:2\) is not set up as worker 0 \(a:1\): epochs is 3, there 2$"):
+        team.agree({"run": {"epochs": 3, "seed": 0}, "name": "x"})
+
+
 def test_an_unknown_strategy_is_refused():
     with pytest.raises(ValueError, match="strategy=parameter_server is not one of none, mirrored, multi_worker"):
         distribution.started("parameter_server").__enter__()

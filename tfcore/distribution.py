@@ -231,13 +231,14 @@ class Team:
     def agree(self, settings):
         """Raises ValueError: a worker was started with other settings, or has other data, than the chief.
 
-        settings: {name: JSON value}.
+        settings: a tree of JSON values.
         """
-        given = [json.loads(data) for data in self.spoken(json.dumps(settings).encode())]
+        given = [json.loads(data) for data in self.spoken(json.dumps(tree.flatten(settings)).encode())]
         for worker, found in enumerate(given):
             names = [name for name in {**given[0], **found} if found.get(name) != given[0].get(name)]
             if names:
-                differences = (f"{name} is {found.get(name)}, there {given[0].get(name)}" for name in names)
+                short = {name: name.partition("/")[2] or name for name in names}  # of config/, run/ or content/
+                differences = (f"{short[name]} is {found.get(name)}, there {given[0].get(name)}" for name in names)
                 raise ValueError(f"{self.name(worker)} is not set up as {self.name(0)}: {'; '.join(differences)}")
 
     def compare(self, state, when):

@@ -136,7 +136,7 @@ def test_epochs_may_not_change_where_the_schedule_depends_on_them(tmp_path):
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_huge_learning_rate_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, jit):
-    monkeypatch.setattr(directory, "settings", lambda config: {})  # so that it may change
+    monkeypatch.setattr(directory, "_settings", lambda config: {})  # so that it may change
     good = dataclasses.replace(MLP, jit=jit, ema_decay=0.0, epochs=1, learning_rate=1e-3, schedule="constant")
     train(good, tmp_path)
     before = final_bytes(tmp_path)

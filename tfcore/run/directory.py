@@ -128,7 +128,7 @@ def claim(place, config, *, clean=False, written=WRITTEN, replicas=1):
     return dataclasses.replace(place, owner={"run": run_id, "config": _digest(config)})
 
 
-def settings(config):
+def _settings(config):
     """Returns {path: value} of all that may not change while a run goes on."""
     allowed = {f"run/{name}" for name in MAY_CHANGE} | {"config/max_bad_fraction"}
     settings = tree.flatten({name: value for name, value in config.items() if name not in ("format", "id", "note")})
@@ -136,17 +136,17 @@ def settings(config):
 
 
 def _digest(config):
-    return hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_settings(config), sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_differences(place, before, now):
     """Raises ValueError: the settings of two runs differ in more than may change; it names all."""
-    before, now = settings(before), settings(now)
+    before, now = _settings(before), _settings(now)
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    chosen = [name for name in changed if name.split("/")[0] not in ("content", "pictures")]
+    settings = [name for name in changed if name.split("/")[0] not in ("content", "pictures")]
     if changed:
-        differences = ["it has other data"] if len(chosen) < len(changed) else []
-        differences += [f"{_setting(name)} was {before.get(name)}, now {now.get(name)}" for name in chosen]
+        differences = ["it has other data"] if len(settings) < len(changed) else []
+        differences += [f"{_setting(name)} was {before.get(name)}, now {now.get(name)}" for name in settings]
         raise ValueError(
             f"{place} holds a run with other settings: {'; '.join(differences)}. "
             "Use those, another logdir, or clean=True to start over"

@@ -96,7 +96,7 @@ def train(
         take_block, all_finite = compiled(task, everywhere, plan, team)  # refuses what does not fit before erasing
         predict = predictor(task.forward, task.splits.train.images.shape[1:], team)
         config = directory.describe(task, plan, note)
-        team.agree(directory.settings(config))
+        team.agree({**config, "note": ""})
         place = directory.claim(place, config, clean=clean or not team.chief, replicas=team.replicas)
         team.hand_out(place, *FINISHED)
         if done := complete(place, plan, say=print if team.chief else str):
