@@ -11,6 +11,7 @@ from pathlib import Path
 import compare
 import doctor
 import evaluate
+import launch
 import predict
 import replay
 import reproduce
@@ -19,7 +20,7 @@ import show_mechanics
 import show_transfer
 import sweep
 import sweep_values
-from tables import splice
+from tables import markdown as table, splice
 
 from tfcore import files
 
@@ -27,7 +28,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = sweep_values.SCRIPTS
 OTHERS = (
-    compare, doctor, evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer, sweep,
+    compare, doctor, evaluate, launch, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer,
+    sweep,
 )  # fmt: skip
 
 
@@ -82,11 +84,6 @@ def recipes_of(script):
     usual = re.search(r"by default (\w+)", values["recipe"].help)[1]
     names = [usual, *(name for name in script.NAMES if name != usual)]
     return [f"`{script.__name__}.py`", ", ".join(f"`{name}`" for name in names)]
-
-
-def table(heads, rows):
-    """Returns the lines of a Markdown table."""
-    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
 if __name__ == "__main__":

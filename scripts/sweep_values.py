@@ -15,7 +15,7 @@ from absl.flags import DEFINE_string
 from tfcore.recipes import RECIPES
 
 SCRIPTS = (train_mlp, train_cnn, train_transfer)
-NOT_TAKEN = ("recipe", "logdir", "clean", "traceback")  # the sweep has its own, or needs none
+NOT_TAKEN = ("recipe", "logdir", "clean", "strategy", "traceback")  # the sweep has its own, or needs none
 ONE_VALUE = ("data_dir", "dataset", "weights", "histograms", "check_numerics", "profile")  # a comma in them is a comma
 
 

@@ -14,6 +14,11 @@ def splice(text, begin, end, content):
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
+def markdown(heads, rows):
+    """Returns the lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
 def columns(rows):
     """Returns lines: rows of text with their cells below each other, the first line the heads."""
     widths = [max(map(len, cells)) for cells in zip(*rows)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import training_flags
 from absl import flags as absl_flags
 
-from tfcore import recipes
+from tfcore import distribution, recipes
 from tfcore.data.sources import cache_dir
 from tfcore.models import inception_v3, transfer
 from tfcore.recipes import RECIPES, stages, trunks
@@ -53,7 +53,7 @@ def define(values):
 
 
 def main(values, _):
-    """Loads the trunk, then the data, then trains."""
+    """Trains a head, and what --fine_tune_from says."""
     named = RECIPES[values.recipe or ("folder_inception" if values.dataset == "folder" else "pets_inception")]
     base = dataclasses.replace(named, dataset=values.dataset or named.dataset)
     recipe = training_flags.changed_recipe(base, values)
@@ -61,6 +61,12 @@ def main(values, _):
         trunk = dataclasses.replace(recipe.model.trunk, endpoint=values.endpoint)
         recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, trunk=trunk))
     fine_tune = fine_tuning(values, recipe) if values.fine_tune_from else None
+    with training_flags.replay_as_command(), distribution.started(training_flags.strategy_of(values)) as strategy:
+        train(values, recipe, base, fine_tune, strategy)
+
+
+def train(values, recipe, base, fine_tune, strategy):
+    """Loads the trunk, then the data, then trains in --logdir or where the differences from `base` put it."""
     trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
     recipe, base = reading(values, recipe, trunk), dataclasses.replace(base, scale=recipe.scale, offset=recipe.offset)
     if fine_tune:
@@ -75,9 +81,8 @@ def main(values, _):
     )  # fmt: skip
     splits = recipes.load_data(recipe, values.data_dir)
     copies = values.augment_copies if values.feature_cache else 0
-    options = {"fine_tune": fine_tune, **training_flags.options_of(values)}
-    with training_flags.replay_as_command():
-        stages.train(recipe, logdir, trunk, splits, copies=copies, cache=cache_dir() / "features", **options)
+    options = {"fine_tune": fine_tune, "strategy": strategy, **training_flags.options_of(values)}
+    stages.train(recipe, logdir, trunk, splits, copies=copies, cache=cache_dir() / "features", **options)
     print(f"both   {logdir}/export: for scripts/evaluate.py and scripts/predict.py --run={logdir}")
 
 

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import dataclasses
 import functools
+import os
 import re
 import shlex
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tfcore import recipes, tree
+from tfcore import distribution, recipes, tree
 from tfcore.data.augment import FILLS
 from tfcore.data.sources import NAMES
 from tfcore.init import INITIALIZERS
@@ -85,6 +86,9 @@ def define(values, names, default):
     string("profile", None, text, flag_values=values)
     text = "more training: look at every operation of every step and name the first that is not finite; slow"
     flags.DEFINE_boolean("check_numerics", False, text, flag_values=values)
+    text = "more training: devices that share each batch: of this machine, or of all workers of TF_CONFIG"
+    usual = "multi_worker where TF_CONFIG is set, else none"
+    enum("strategy", None, distribution.STRATEGIES, f"{text} [{usual}]")
     enum("jit", "auto", ["auto", "on", "off"], "more training: compile with XLA; auto: as measured best")
     chosen = recipes.RECIPES[_typed("recipe") or default]
     for name, (kind, text, part) in FIELDS.items():
@@ -185,8 +189,14 @@ def train(values, recipe, base, note=""):
     logdir = logdir_of(values, recipe, base)
     if values.data_dir:  # config.json and the export hold the note: where files lie on this machine is not part of it
         note = note.replace(f"in {values.data_dir}", "in --data_dir")
-    with replay_as_command():
-        return recipes.train(recipe, logdir, data_dir=values.data_dir, note=note, **options_of(values))
+    with replay_as_command(), distribution.started(strategy_of(values)) as strategy:
+        options = {"strategy": strategy, **options_of(values)}
+        return recipes.train(recipe, logdir, data_dir=values.data_dir, note=note, **options)
+
+
+def strategy_of(values):
+    """Returns --strategy; without it "multi_worker" where TF_CONFIG is set, as `launch.py` does, else "none"."""
+    return values.strategy or ("multi_worker" if os.environ.get("TF_CONFIG") else "none")
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import distribution_cost
 import flags_page
 import numpy as np
 import pytest
@@ -59,6 +60,9 @@ RULES = (
     (r"python scripts/train_mlp\.py --dataset=digits", "", False),
     (r"python scripts/train_mlp\.py", "--epochs=1", False),
     (r"python scripts/train_cnn\.py .*--helpfull", "", False),
+    (r"python scripts/launch\.py .*train_cnn", f"{SMALL} --filters=2 --steps_per_epoch=4", True),
+    (r"python scripts/distribution_cost\.py --table", "", False),
+    (r"python scripts/distribution_cost\.py", "--quick --nowrite --recipes=mnist_perceptron", True),
     (r"python scripts/train_cnn\.py --dataset=fashion_mnist", f"{SMALL} --filters=2", False),
     (
         r"python scripts/train_cnn\.py --recipe=pets_best$",
@@ -298,6 +302,10 @@ def test_links_and_pictures_lead_to_files(page):
     ("page", "begin", "end", "content"),
     [
         ("docs/flags.md", flags_page.BEGIN, flags_page.END, flags_page.page),
+        (
+            "docs/distribution.md", distribution_cost.BEGIN, distribution_cost.END,
+            lambda: distribution_cost.page(distribution_cost.known()),
+        ),
         ("docs/results.md", reproduce.BEGIN, reproduce.END, reproduce.table),
         ("README.md", reproduce.ROWS_BEGIN, reproduce.ROWS_END, reproduce.short_table),
         (
@@ -305,7 +313,7 @@ def test_links_and_pictures_lead_to_files(page):
             lambda: show_transfer.table(json.loads(show_transfer.RESULTS.read_text())),
         ),
     ],
-    ids=["flags", "results", "posts", "transfer"],
+    ids=["flags", "distribution", "results", "posts", "transfer"],
 )  # fmt: skip
 def test_tables_are_what_their_commands_write(page, begin, end, content):
     assert PAGES[page].partition(begin)[2].partition(end)[0].strip() == content().strip(), f"run what {begin} names"

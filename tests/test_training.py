@@ -545,15 +545,11 @@ def replicas():
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["cnn", "frozen"])
+@pytest.mark.parametrize("name", ["cnn", "frozen", "batch norm"])
 def test_two_replicas_of_half_batches_give_the_weights_of_one_full_batch(replicas, name):
     found = replicas[name]
     assert found["weights"] < 1e-5 and found["metrics"] < 1e-4
     assert found["replicas agree"] and found["steps"] == [3, 3]
-
-
-def test_replicas_agree_in_their_statistics(replicas):
-    assert replicas["batch norm"]["replicas agree"]  # the batch's own moments differ, so only their weights agree
 
 
 def test_a_frozen_trunk_of_batch_norm_trains_on_two_replicas(replicas):

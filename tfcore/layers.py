@@ -5,6 +5,7 @@ return new values and assign nothing. `name` is the name scope of the operations
 the scopes around it, and the place that an error message begins with.
 """
 
+from tfcore import replicas
 from tfcore.init import as_seed, bias as init_bias, fold_in, weight as init_weight
 from tfcore.quiet import tf
 
@@ -129,6 +130,7 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
       stats: {"mean": [C], "variance": [C]}, the moving averages.
       x: [..., C], of the weights' dtype or a narrower one; of bfloat16 the moments are still taken in float32.
       training: True takes the batch's own mean and (biased) variance and moves the averages; False takes `stats`.
+        Replicas that share a batch take the moments of the whole of it.
       decay: the fraction of the moving averages that is kept.
     Returns: y, shaped like x, and new_stats: the moved averages, or `stats` itself when not training.
     Raises:
@@ -157,7 +159,8 @@ def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="b
 
 def _normalized(weights, x, epsilon):
     """Returns x normalized by its own moments, scaled and moved, and these moments, [C]; the variance is biased."""
-    if x.shape.rank == 4 and x.dtype in (tf.float32, tf.bfloat16):  # one kernel: a third of the time
+    one_kernel = x.shape.rank == 4 and x.dtype in (tf.float32, tf.bfloat16)  # takes a third of the time
+    if one_kernel and not replicas.several():
         offset = tf.cast(weights["offset"], tf.float32)
         scale = tf.cast(weights["scale"], tf.float32) if "scale" in weights else tf.ones_like(offset)
         empty = tf.zeros([0])
@@ -167,9 +170,18 @@ def _normalized(weights, x, epsilon):
         count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
         return y, mean, unbiased * ((count - 1) / count)
     wide = tf.cast(x, tf.float32) if x.dtype.size < 4 else x
-    mean, variance = tf.nn.moments(wide, list(range(x.shape.rank - 1)))
+    mean, variance = _moments(wide)
     gain, shift = _gain_and_shift(weights, mean, variance, epsilon)
     return tf.cast(wide * gain + shift, x.dtype), mean, variance
+
+
+def _moments(x):
+    """Returns mean and biased variance of each channel, [C]; over the whole batch where replicas share it."""
+    axes = list(range(x.shape.rank - 1))
+    if not replicas.several():
+        return tuple(tf.nn.moments(x, axes))
+    mean = replicas.mean(tf.reduce_mean(x, axes))
+    return mean, replicas.mean(tf.reduce_mean(tf.math.squared_difference(x, mean), axes))
 
 
 def _gain_and_shift(weights, mean, variance, epsilon):
@@ -190,7 +202,8 @@ def dropout(x, *, rate, seed, name="dropout"):
     Args:
       x: any shape, floating.
       rate: the probability of a zero, in [0, 1).
-      seed: the mask is a function of it and of x's shape; None returns x as it is.
+      seed: the mask is a function of it and of x's shape; None returns x as it is. The first axis is the batch:
+        replicas that share one take their rows of its mask.
     Raises:
       ValueError: `rate` is outside [0, 1), or `x` is not floating.
     """
@@ -200,7 +213,13 @@ def dropout(x, *, rate, seed, name="dropout"):
         _check_floating(x)
         if seed is None or rate == 0:
             return x
-        return tf.nn.experimental.stateless_dropout(x, rate, as_seed(seed))
+        if not replicas.several():
+            return tf.nn.experimental.stateless_dropout(x, rate, as_seed(seed))
+
+        def uniform(shape, dtype):
+            return replicas.drawn(lambda s: tf.random.stateless_uniform(s, as_seed(seed), dtype=dtype), shape)
+
+        return tf.nn.experimental.general_dropout(x, rate, uniform)
 
 
 def _pair(size):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfcore import losses, metrics as measures, tree
+from tfcore import losses, metrics as measures, replicas, tree
 from tfcore.data.order import batch_indices, preprocess as default_preprocess
 from tfcore.init import fold_in
 from tfcore.optimizers import Optimizer
@@ -118,27 +118,27 @@ def connected(grads):
     return grads
 
 
-def all_reduce(values):
-    """Returns the mean of each tensor over the replicas; with one replica, `values` itself."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return values
-    flat = tf.nest.flatten(values)
-    return tf.nest.pack_sequence_as(values, context.all_reduce(tf.distribute.ReduceOp.MEAN, flat))
+all_reduce = replicas.mean  # the mean of each tensor over the replicas; with one replica, the values themselves
 
 
-def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("accuracy",)):
+def _here(fn, *args):
+    return fn(*args)
+
+
+def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("accuracy",), run=_here):
     """Takes the first `count` steps of a block of batches, in one graph.
 
     Args:
       block: a structure of arrays [k, batch_size, ...]; step i takes row i.
       count: int32 scalar, at most k.
       metric_names: the scalars of `loss_fn` to sum up, beside "loss".
+      run: (fn, *args) -> fn(*args), which may run it on several replicas: `distribution.Team.run`. Each takes its
+        share of the rows of a batch.
     Returns: {name: sum over the steps}, float32; "gradient_norm" is that of the last step alone.
     """
     names = ("loss", *metric_names)
 
-    def step(i, sums, norm):
+    def step(i, norm, batch):
         seen = []
 
         def update(weights, grads, slots, number):  # only the last step pays for the norm of its gradients
@@ -146,12 +146,17 @@ def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("
             seen.append(tf.cond(i + 1 < count, lambda: norm, lambda: tf.cast(last(), tf.float32)))
             optimizer.update(weights, grads, slots, number)
 
-        batch = tf.nest.map_structure(lambda rows: rows[i], block)
+        batch = tf.nest.map_structure(replicas.own, batch)
         metrics = train_step(state, batch, seed, loss_fn=loss_fn, optimizer=Optimizer(optimizer.init, update))
-        return i + 1, {name: sums[name] + tf.cast(metrics[name], tf.float32) for name in names}, seen[0]
+        return metrics, seen[0]
+
+    def steps(i, sums, norm):
+        batch = tf.nest.map_structure(lambda rows: rows[i], block)
+        metrics, norm = run(step, i, norm, batch)
+        return i + 1, {name: sums[name] + tf.cast(metrics[name], tf.float32) for name in names}, norm
 
     start = 0, dict.fromkeys(names, 0.0), 0.0
-    _, sums, norm = tf.while_loop(lambda i, *_: i < count, step, start)
+    _, sums, norm = tf.while_loop(lambda i, *_: i < count, steps, start)
     return {**sums, "gradient_norm": norm}
 
 

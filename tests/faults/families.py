@@ -13,6 +13,7 @@ import disks
 import memory
 import runs
 import tested
+import workers
 from campaign import Row
 
 
@@ -31,6 +32,10 @@ def _cleaning(root, *, quick):
 
 def _memory(root, *, quick):
     return memory.memory(root, 8, 2) if quick else memory.memory(root)
+
+
+def _workers(root, *, quick):
+    return workers.workers(root, 2, ["perceptron"]) if quick else workers.workers(root)
 
 
 def _tests(root, *, quick):
@@ -68,6 +73,7 @@ FAMILIES = {
     "disks": _tries(disks.full, 40, 1),
     "clocks": _tries(clocks.clocks, 10, 1),
     "memory": _memory,
+    "workers": _workers,
     "inputs": _inputs,
     "tests": _tests,
 }

@@ -8,6 +8,7 @@ import numpy as np
 from tfcore import checkpoint, run, tree
 from tfcore.data import augment
 from tfcore.data.augment import Augment
+from tfcore.distribution import Team
 from tfcore.models import inception_v3, mlp, transfer
 from tfcore.recipes.assemble import fit_to_data, make_forward, task
 from tfcore.recipes.recipe import plan, settings_of
@@ -30,6 +31,7 @@ def train(
     check_numerics=False,
     profile=None,
     note="",
+    strategy=None,
 ):
     """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
 
@@ -42,7 +44,7 @@ def train(
       cache: where features are kept; None keeps none.
       fine_tune: the recipe of a second run, in `logdir`/fine_tune, which starts from the first one's weights and whose
         model says with `learns_from` where the trunk begins to learn.
-      clean, histograms, check_numerics, profile, note: as in `run.train`.
+      clean, histograms, check_numerics, profile, note, strategy: as in `run.train`.
     Returns: the Result of the last run. `logdir`/export holds trunk and head together, for evaluation and prediction.
     Raises:
       ValueError: as `run.train`; another `fine_tune`, trunk or number of copies is another run, with another `logdir`.
@@ -54,13 +56,15 @@ def train(
     if copies and (recipe.view_flip or recipe.view_shift):
         raise ValueError("view_flip and view_shift look at pictures: they need feature_cache=False")
     options = {"clean": clean, "histograms": histograms, "check_numerics": check_numerics, "profile": profile}
+    options["strategy"], team = strategy, Team.of(strategy)
     plans = [run.Plan(**plan(stage)).fitted(splits) for stage in (recipe, last)]  # refused before anything is erased
     for each in plans:
         checked(profile, each)
     whole = task(last, splits, config={"trunk": digest, "copies": copies, "head": settings_of(recipe)})
     config = directory.describe(whole, plans[-1]._replace(check_numerics=check_numerics), note)
-    with directory.held(logdir) as place:
-        place = directory.claim(place, config, clean=clean, written=("export",))
+    own = team.own_directory(logdir)
+    with team.naming_the_lost(), directory.held(own) as place:
+        place = directory.claim(place, config, clean=clean or not team.chief, written=("export",))
         if copies:
             result, head = _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options)
             weights = {"trunk": trunk.weights, "head": head}

@@ -21,16 +21,19 @@ FOLDER, FACTS, BATCH = "stopped", "stopped.json", "batch.safetensors"
 
 
 @contextlib.contextmanager
-def kept(place, state, config, examples):
+def kept(place, state, config, examples, *, written=True):
     """Writes the black box when the block raises NotFinite, and says so in the error.
 
     Args:
       config: what config.json holds.
       examples: how many there are to train on, on which a learning rate may depend.
+      written: False leaves it to another worker of the run.
     """
     try:
         yield
     except blocks.NotFinite as error:
+        if not written:
+            raise
         try:
             write(place, state, error, config, examples)
             error.args = (f"{error}; run.replay(task, {str(place)!r}) takes it again, op by op",)

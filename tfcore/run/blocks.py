@@ -7,6 +7,7 @@ import numpy as np
 
 from tfcore import training, tree
 from tfcore.data import augment
+from tfcore.distribution import ALONE
 from tfcore.quiet import tf
 from tfcore.run import numerics
 from tfcore.run.task import loss_fn_of, metric_names
@@ -59,25 +60,28 @@ def gathered(part, indices, size, draws=None):
             yield block
 
 
-def compiled(task, state, seed, example, *, jit):
+def compiled(task, state, seed, example, *, jit, team=ALONE):
     """Returns take(block, count) -> {name: sum over the first `count` steps}, traced once, here.
 
     Args:
       seed: of the run.
       example: a Block, for its shapes.
-      jit: compile the loop of steps with XLA.
+      jit: compile the loop of steps with XLA; with several replicas the loss and its gradient alone, since XLA has no
+        reductions on a CPU, and nothing where `state` has stats, which batch norm reduces.
+      team: who shares the batches; a block has this worker's columns.
     Raises:
       ValueError: a function of the task does not fit the data, or another one of its functions.
     """
     loss_fn = loss_fn_of(task)
     names = metric_names(task, state, tuple(tf.TensorSpec(part.shape[1:], part.dtype) for part in example[:2]))
 
-    def steps(images, labels, count):
-        return training.train_loop(
-            state, (images, labels), count, seed, loss_fn=loss_fn, optimizer=task.optimizer, metric_names=names
-        )
+    loss_fn = compiled_loss(loss_fn) if jit and team.replicas > 1 and not state.stats else loss_fn
+    options = {"loss_fn": loss_fn, "optimizer": task.optimizer, "metric_names": names, "run": team.run}
 
-    steps = tf.function(steps, jit_compile=True, autograph=False) if jit else steps
+    def steps(images, labels, count):
+        return training.train_loop(state, (images, labels), count, seed, **options)
+
+    steps = tf.function(steps, jit_compile=True, autograph=False) if jit and team.replicas == 1 else steps
 
     def take_block(images, labels, draws, count):
         flat = tf.reshape(images, [-1, *images.shape[2:]])
@@ -87,6 +91,17 @@ def compiled(task, state, seed, example, *, jit):
     traced = training.traced_once(take_block)
     traced.get_concrete_function(*example, tf.constant(0))
     return lambda block, count: {name: float(v) for name, v in traced(*block, tf.constant(count)).items()}
+
+
+def compiled_loss(loss_fn):
+    """Returns `loss_fn`, compiled with XLA, forward and backward."""
+
+    def compiled_loss_fn(weights, stats, batch, seed):
+        # It closes over the weights: as an argument a variable with copies would not be that of this replica.
+        one = tf.function(lambda batch, seed: loss_fn(weights, stats, batch, seed), jit_compile=True, autograph=False)
+        return one(batch, seed)
+
+    return compiled_loss_fn
 
 
 def watched(task, state, seed):
@@ -104,7 +119,10 @@ def watched(task, state, seed):
                 metrics = numerics.step(task, state, _row(block, i), seed)
             except numerics.OpNotFinite as error:
                 _restore(state, before)
-                message, paths = f"step {int(state.step)}: {error}", [f"{error.finding.op} {error.finding.place}"]
+                message, paths = (
+                    f"step {int(state.step.numpy())}: {error}",
+                    [f"{error.finding.op} {error.finding.place}"],
+                )
                 raise NotFinite(message, batch=_row(block, i), loss=None, paths=paths) from None
             taken.append({name: float(value) for name, value in metrics.items()})
         return _total(*taken)
@@ -119,7 +137,7 @@ def example_block(part, size, batch_size, *, draws):
     return block
 
 
-def take_checked(take, check, state, block, count):
+def take_checked(take, check, state, block, count, team=ALONE):
     """Takes the first `count` steps of a block and returns the sums of their metrics, all finite.
 
     Steps run unguarded. Where something is not finite afterwards, the state is put back and the same executable is
@@ -127,7 +145,8 @@ def take_checked(take, check, state, block, count):
 
     Args:
       take: what `compiled` returned.
-      check: () -> whether trainable weights, slots and stats are all finite.
+      check: () -> whether trainable weights, slots and stats are all finite, of all replicas.
+      team: who shares the block.
     Raises:
       NotFinite: it names the step and what is not finite after it; the state is the one before that step.
     """
@@ -148,12 +167,12 @@ def take_checked(take, check, state, block, count):
     sums, _ = tried(low)
     last = take(_rolled(block, low), 1)
     if np.isfinite(last["loss"]) and check():  # only the sum overflowed: go on behind it
-        return _total(sums, last, take_checked(take, check, state, _rolled(block, high), count - high))
+        return _total(sums, last, take_checked(take, check, state, _rolled(block, high), count - high, team))
     paths = _not_finite(state, last)
     more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
     tried(low)
-    message = f"step {int(state.step)}: loss {last['loss']:.6g}, not finite: {', '.join(paths[:4])}{more}"
-    raise NotFinite(message, batch=_row(block, low), loss=last["loss"], paths=paths)
+    message = f"step {int(state.step.numpy())}: loss {last['loss']:.6g}, not finite: {', '.join(paths[:4])}{more}"
+    raise NotFinite(message, batch=_whole(_row(block, low), team), loss=last["loss"], paths=paths)
 
 
 def _variables(state):
@@ -178,6 +197,11 @@ def _total(*sums):
 def _row(block, i):
     """Returns the Block of step i alone."""
     return Block(*(part[i : i + 1] for part in block))
+
+
+def _whole(block, team):
+    """Returns a block with the columns of all workers."""
+    return block if team.workers == 1 else Block(*(tf.constant(team.joined(part.numpy(), 1)) for part in block))
 
 
 def _not_finite(state, sums):

@@ -20,7 +20,7 @@ from tfcore.run import anatomy, exhibits
 from tfcore.run.board import Board
 from tfcore.run.environment import environment
 from tfcore.run.report import validation_part
-from tfcore.run.summary import sizes
+from tfcore.run.summary import sizes, summary
 from tfcore.run.task import loss_fn_of
 from tfcore.showing import readable, warn
 
@@ -210,6 +210,15 @@ class Console:
             if found := exhibits.projected(self._task, weights, stats):
                 board.projector("validation", *found)
         return drawn
+
+    def page(self, values, history, drawn, config, weights, stats):
+        """Writes the curves, the other drawings and report.html. values: of result.json; drawn: of `tested`."""
+        place = self._place
+        with self.sparing():
+            curves = plots.curves(history, reported=values["reported_epoch"], test=values["test"])
+            drawn = {**drawn, "curves": plots.titled(curves, self.title("training and validation"))}
+            plots.save(place / "plots", drawn)
+            files.write_text(place / "report.html", summary(place, self._task, values, config, weights, stats))
 
     def close(self):
         """Makes all that was written visible to TensorBoard."""

@@ -99,10 +99,11 @@ def describe(task, plan, note=""):
     }
 
 
-def claim(place, config, *, clean=False, written=WRITTEN):
+def claim(place, config, *, clean=False, written=WRITTEN, replicas=1):
     """Makes the directory that of the run that `config` describes; with `clean` it first forgets what was there.
 
     written: the directories in it that the run will write.
+    replicas: how many devices take a step together.
     Returns: the Place, which knows whose it is.
     Raises:
       ValueError: it holds another run, or one of which the user removed something; nothing is changed then.
@@ -123,7 +124,7 @@ def claim(place, config, *, clean=False, written=WRITTEN):
     if clean:
         forget(place)
     files.write_text(path, json.dumps({**config, "id": run_id}, indent=2) + "\n")
-    environment.note_start(place / "environment.json")
+    environment.note_start(place / "environment.json", replicas)
     return dataclasses.replace(place, owner={"run": run_id, "config": _digest(config)})
 
 

@@ -24,8 +24,8 @@ VARIABLES = (
 PREFIXES = ("ONEDNN_", "DNNL_", "TF_ONEDNN_", "TF_MKL_", "MKL_")
 
 
-def environment():
-    """Returns what the bits of a run depend on besides its settings."""
+def environment(replicas=1):
+    """Returns what the bits of a run depend on besides its settings. replicas: devices that take a step together."""
     named = dict.fromkeys([*VARIABLES, *sorted(name for name in os.environ if name.startswith(PREFIXES))])
     return {
         "python": platform.python_version(),
@@ -36,6 +36,7 @@ def environment():
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "threads": len(os.sched_getaffinity(0)),
         "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
+        "replicas": replicas,
         "commit": _commit(),
         **{name: os.environ.get(name, "") for name in named},
     }
@@ -75,10 +76,10 @@ def starts(path):
     return found
 
 
-def note_start(path):
+def note_start(path, replicas=1):
     """Adds this start to environment.json, with what differs from the start before, and says that on stderr."""
-    before, now = starts(path), environment()
-    last = before[-1] if before else now
+    before, now = starts(path), environment(replicas)
+    last = {"replicas": 1, **before[-1]} if before else now  # the first ones did not name them
     names = [name for name in {**now, **last} if name not in ("format", "started", "changed")]
     changed = [(name, last.get(name, ""), now.get(name, "")) for name in names if name in now or name.isupper()]
     changed = [f"{name}: {was}, now {value}" for name, was, value in changed if was != value]

@@ -9,6 +9,7 @@ from contextlib import closing
 from tfcore import checkpoint, training, tree
 from tfcore.data import augment
 from tfcore.data.order import batch_indices
+from tfcore.distribution import ALONE, Team
 from tfcore.init import as_seed, fold_in
 from tfcore.quiet import tf
 from tfcore.run import blackbox, blocks, directory, records
@@ -17,7 +18,8 @@ from tfcore.run.plan import Plan
 from tfcore.run.profile import Profile, checked
 from tfcore.run.progress import Progress
 from tfcore.run.report import measure, predictor, validation_part
-from tfcore.run.result import complete, test_and_export
+from tfcore.run.result import FINISHED, complete, test_and_export
+from tfcore.run.silent import Silent
 from tfcore.signals import Asked, stop_requested
 
 SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
@@ -49,6 +51,7 @@ def train(
     check_numerics=False,
     profile=None,
     note="",
+    strategy=None,
 ):
     """Trains a `Task` in the run directory `logdir`, or goes on where an earlier call stopped.
 
@@ -67,80 +70,107 @@ def train(
       profile: (first, last): TensorFlow's profiler looks at steps first .. last - 1, and at the rest of the blocks of
         `steps_per_loop` steps that they are in. It does not make the run another one.
       note: words that config.json keeps, such as why this set.
+      strategy: a `tf.distribute.MirroredStrategy` or `MultiWorkerMirroredStrategy`, whose replicas share each batch;
+        it and the number of replicas may change when a run goes on. `distribution.started` makes one.
     Returns: a Result.
     Raises:
       ValueError: the task does not fit its data, or not what `logdir` holds; nothing has been erased or written.
-      OSError: `logdir` cannot be written, is in use, or was removed while the run went on.
+      OSError: `logdir` cannot be written, is in use, or was removed while the run went on; or a worker is gone.
+      Drifted: replicas are not alike any more.
       FloatingPointError: a step was not finite; the state before it is the last that was written, if any.
       Stopped: Ctrl-C or SIGTERM, after a checkpoint.
     """
     plan = Plan(epochs, batch_size, seed, steps_per_epoch, steps_per_loop, validation_steps, patience, report, jit)
     plan = plan._replace(check_numerics=check_numerics).fitted(task.splits)
-    window = checked(profile, plan)
-    with directory.held(logdir) as place, stop_requested() as stop, naming_the_last_good(place):
-        state = initial_state(task, seed)
-        take_block, all_finite = compiled(task, state, plan)  # refuses what does not fit before anything is erased
-        predict = predictor(task.forward, task.splits.train.images.shape[1:])
+    window, team = checked(profile, plan), Team.of(strategy)
+    team.refuse(plan)
+    own = team.own_directory(logdir)  # the chief's is `logdir`
+    with (
+        team.naming_the_lost(),
+        directory.held(own) as place,
+        stop_requested() as stop,
+        naming_the_last_good(place, team),
+    ):
+        everywhere = initial_state(task, seed, team)
+        state = team.copies(everywhere)[0]
+        take_block, all_finite = compiled(task, everywhere, plan, team)  # refuses what does not fit before erasing
+        predict = predictor(task.forward, task.splits.train.images.shape[1:], team)
         config = directory.describe(task, plan, note)
-        place = directory.claim(place, config, clean=clean)
-        if done := complete(place, plan):
+        team.agree({**config, "note": ""})
+        place = directory.claim(place, config, clean=clean or not team.chief, replicas=team.replicas)
+        team.hand_out(place, *FINISHED)
+        if done := complete(place, plan, say=print if team.chief else str):
             return done
-        progress, next_save = restore(place, state, plan), 0.0
-        box = blackbox.kept(place, state, config, len(task.splits.train.labels))
+        progress, next_save = restored_by_chief(place, everywhere, plan, team), 0.0
+        keep = saver(place, state, team)
+        box = blackbox.kept(place, state, config, len(task.splits.train.labels), written=team.chief)
+        show = Console(task, place, plan, histograms=histograms) if team.chief else Silent()
         with (
             box,
-            closing(Console(task, place, plan, histograms=histograms)) as console,
-            closing(Profile(place / "train", window)) as profiler,
+            closing(show) as console,
+            closing(Profile(place / "train", window if team.chief else None)) as profiler,
         ):
             console.introduce(state, resumed=int(state.step) > 0)
             while not plan.ended(progress):
                 began = clock = time.perf_counter()
-                with console.epoch(progress) as shown, closing(epoch_blocks(task, plan, progress)) as gathered:
+                with console.epoch(progress) as shown, closing(epoch_blocks(task, plan, progress, team)) as gathered:
                     for count, block in gathered:
                         with profiler.block(int(state.step), count):
-                            sums = blocks.take_checked(take_block, all_finite, state, block, count)
+                            sums = blocks.take_checked(take_block, all_finite, everywhere, block, count, team)
                         seconds, clock = time.perf_counter() - clock, time.perf_counter()
                         progress = progress.after(count, sums, seconds)
                         shown.block(progress, sums, count, int(state.step))
-                        if stop:
-                            raise Stopped(stop[0], save(place, state, progress, seconds=clock - began))
-                with ending_at_once(stop, functools.partial(save, place, state, progress, seconds=clock - began)):
+                        if signum := team.most(stop[0] if stop else 0):
+                            raise Stopped(signum, keep(progress, seconds=clock - began))
+                with ending_at_once(stop, functools.partial(keep, progress, seconds=clock - began), team):
                     part = validation_part(task.splits.validation, plan.examined, seed=seed, epoch=progress.epoch)
                     logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
                     measured = measure(task, logits, part, f"validation of epoch {progress.epoch + 1}")
+                    measured = team.told(measured)
+                team.compare(everywhere, f"after epoch {progress.epoch + 1}")
                 progress = progress.end_of_epoch(measured, plan, time.perf_counter() - began)
                 best = progress.is_best and plan.report == "best"
                 if best or plan.ended(progress) or time.perf_counter() > next_save:
-                    save(place, state, progress, best=best)
+                    keep(progress, best=best)
                     next_save = time.perf_counter() + size_of(state) / SAVE_RATE
                 directory.append(place, progress.row)  # behind the checkpoint: it may not be ahead
                 console.end_of_epoch(progress, logits, state)
-                if stop:
-                    raise Stopped(stop[0], save(place, state, progress))
-            with ending_at_once(stop, functools.partial(directory.newest, place)):
-                result = test_and_export(place, task, plan, state, progress, config, console)
+                if signum := team.most(stop[0] if stop else 0):
+                    raise Stopped(signum, keep(progress))
+            with ending_at_once(stop, functools.partial(directory.newest, place), team):
+                result = test_and_export(place, task, plan, state, progress, config, console, team)
+            team.told(None)  # the others wait until the chief has written it all
             console.end(result)
             return result
 
 
-def initial_state(task, seed):
-    """Returns the TrainState before the first step, of the weights that the seed draws."""
-    drawn = dict(zip(("weights", "stats"), task.init(fold_in(seed, "init"))))
-    drawn = tree.map(lambda leaf: leaf if isinstance(leaf, tf.Variable) else tf.Variable(leaf), drawn)
-    weights, stats = drawn["weights"], drawn["stats"]
-    return training.init_state(weights, stats, task.optimizer, learns=task.learns)
+def initial_state(task, seed, team=ALONE):
+    """Returns the TrainState before the first step, of the weights that the seed draws, with the copies of `team`."""
+    with team.scope():
+        weights, stats = task.init(fold_in(seed, "init"))
+        drawn = tree.map(team.copy_of, {"weights": weights, "stats": stats})
+        return training.init_state(drawn["weights"], drawn["stats"], task.optimizer, learns=task.learns)
 
 
-def compiled(task, state, plan):
+def compiled(task, state, plan, team=ALONE):
     """Returns take(block, count) -> sums and check() -> bool, both traced once, here."""
-    example = blocks.example_block(
-        task.splits.train, plan.steps_per_loop, plan.batch_size, draws=task.augment is not None
-    )
-    take_block = blocks.compiled(task, state, as_seed(plan.seed), example, jit=plan.jit)
+    share = plan.batch_size // team.workers
+    example = blocks.example_block(task.splits.train, plan.steps_per_loop, share, draws=task.augment is not None)
+    if plan.jit and team.replicas > 1 and state.stats and team.chief:
+        print("jit: not used, since replicas share the moments of batch norm, and XLA has no reductions on a CPU")
+    take_block = blocks.compiled(task, state, as_seed(plan.seed), example, jit=plan.jit, team=team)
     if plan.check_numerics:
         take_block = blocks.watched(task, state, as_seed(plan.seed))
     check = tf.function(lambda: training.all_finite(state), autograph=False).get_concrete_function()
-    return take_block, lambda: bool(check())
+    return take_block, lambda: not team.most(not check())
+
+
+def restored_by_chief(place, state, plan, team):
+    """Restores `state` as `restore` does, and gives that state and its Progress to all workers."""
+    progress = restore(place, state, plan) if team.chief else Progress()
+    directory.reopen(place)
+    team.hand_out(place, "metrics.jsonl")
+    return Progress(**team.take_over(state, vars(progress)))
 
 
 def restore(place, state, plan):
@@ -159,7 +189,7 @@ def restore(place, state, plan):
     if path:
         progress = Progress.of(path, directory.owned(path, checkpoint.restore(path, state), place))
         refuse_gaps(place, known, progress, plan)
-        print(f"resumed from {path}: epoch {progress.epoch} of {plan.epochs}, step {int(state.step)}")
+        print(f"resumed from {path}: epoch {progress.epoch} of {plan.epochs}, step {int(state.step.numpy())}")
     kept = [row for row in known if row["epoch"] < progress.epoch]
     records.set_rows(place / "metrics.jsonl", [*kept, *([progress.row] if progress.row else [])])
     directory.reopen(place)
@@ -180,17 +210,23 @@ def refuse_gaps(place, known, progress, plan):
         directory.owned(path, meta, place)
 
 
-def epoch_blocks(task, plan, progress):
-    """Yields (count, Block) from the current position to the end of the epoch."""
+def epoch_blocks(task, plan, progress, team=ALONE):
+    """Yields (count, Block) from the current position to the end of the epoch: this worker's share of each batch."""
     n = len(task.splits.train.labels)
     order = batch_indices(plan.seed, progress.epoch, n, plan.batch_size)[progress.steps : plan.steps]
     draws = augment.draw(plan.seed, progress.epoch, n) if task.augment else None
-    yield from blocks.gathered(task.splits.train, order, plan.steps_per_loop, draws)
+    yield from blocks.gathered(task.splits.train, team.columns(order), plan.steps_per_loop, draws)
 
 
 @contextlib.contextmanager
-def ending_at_once(stop, saved):
-    """Ends the block, which changes no state, with Stopped when a signal comes. saved: () -> a checkpoint to name."""
+def ending_at_once(stop, saved, team):
+    """Ends the block, which changes no state, with Stopped when a signal comes. saved: () -> a checkpoint to name.
+
+    Not with several workers: all take part in what the block computes, and signals come to each at its own time.
+    """
+    if team.workers > 1:
+        yield
+        return
     try:
         with stop.at_once():
             yield
@@ -199,11 +235,13 @@ def ending_at_once(stop, saved):
 
 
 @contextlib.contextmanager
-def naming_the_last_good(place):
+def naming_the_last_good(place, team):
     """Adds to a FloatingPointError what is left of the run, and what to do."""
     try:
         yield
     except FloatingPointError as error:
+        if not team.chief:
+            raise
         advice = "a lower learning rate or a smaller clip_norm may help"
         raise FloatingPointError(f"{error}; {directory.last_good(place)}; {advice}") from None
 
@@ -214,7 +252,16 @@ def size_of(state):
     return sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in stored)
 
 
-def save(place, state, progress, *, best=False, seconds=0.0):
-    """Writes a checkpoint and returns its path. seconds: of the epoch under way, to be added to the run's."""
-    kept = {**vars(progress), "total_seconds": progress.total_seconds + seconds}
-    return directory.save(place, state, kept, best=best)
+def saver(place, state, team):
+    """Returns save(progress, *, best=False, seconds=0.0) -> path, which writes a checkpoint; of the chief alone.
+
+    seconds: of the epoch under way, to be added to the run's.
+    """
+
+    def save(progress, *, best=False, seconds=0.0):
+        if not team.chief:
+            return "by worker 0"
+        kept = {**vars(progress), "total_seconds": progress.total_seconds + seconds}
+        return directory.save(place, state, kept, best=best)
+
+    return save

@@ -7,19 +7,26 @@ import numpy as np
 from tfcore import binary, metrics, training
 from tfcore.data import Arrays
 from tfcore.data.order import epoch_order, take
+from tfcore.distribution import ALONE
 from tfcore.quiet import tf
 from tfcore.run.blocks import Block, NotFinite
 
 BOXED = 32  # examples that a black box keeps of a part
 
 
-def predictor(forward, image_shape):
-    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; `forward` and images as in `Task`."""
+def predictor(forward, image_shape, team=ALONE):
+    """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; `forward` and images as in `Task`.
+
+    team: whose workers take a part of the images each; all of them get all logits.
+    """
     size = max(min(2**22 // math.prod(image_shape), 500), 1)  # large pictures need no more memory
     traced = tf.function(forward, autograph=False)
 
     def predict(weights, stats, images):
-        return training.predict(traced, weights, stats, images, batch_size=size, preprocess=tf.convert_to_tensor)
+        shared = len(images) >= team.workers
+        mine = images[team.rows(len(images))] if shared and team.workers > 1 else images
+        logits = training.predict(traced, weights, stats, mine, batch_size=size, preprocess=tf.convert_to_tensor)
+        return team.joined(logits) if shared else logits
 
     return predict
 

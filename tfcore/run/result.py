@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from tfcore import checkpoint, files, plots, training
+from tfcore import checkpoint, files, training
 from tfcore.run import directory, records, report
-from tfcore.run.summary import summary
 
 RESULT = {"epochs": int, "ended": str, "patience": int, "seconds": int | float} | dict.fromkeys(
     ("train", "validation", "test"), dict
 )
+FINISHED = ("result.json", str(directory.EXPORT))  # what says that a run is complete
 
 
 class Result(NamedTuple):
@@ -24,13 +24,13 @@ class Result(NamedTuple):
     seconds: float
 
 
-def complete(place, plan):
-    """Returns the Result of a run that has come to its end, None where there is something left to do.
+def complete(place, plan, say=print):
+    """Returns the Result of a run that has come to its end, and says so; None where there is something left to do.
 
     Raises:
       ValueError: its result.json or its export is damaged.
     """
-    path, exported = place / "result.json", place / directory.EXPORT
+    path, exported = (place / name for name in FINISHED)
     if not path.exists() or not exported.exists():  # it is tested and exported again
         return None
     again = "put it back, or remove it, and the same command tests and exports again"
@@ -42,26 +42,29 @@ def complete(place, plan):
     ended = values["ended"] == "patience" and plan.patience and values["patience"] >= plan.patience
     if values["epochs"] < plan.epochs and not ended:
         return None
-    print(f"{place} is complete: more epochs go on, a clean start starts over")
+    say(f"{place} is complete: more epochs go on, a clean start starts over")
     return _result(place, values)
 
 
-def test_and_export(place, task, plan, state, progress, config, console):
+def test_and_export(place, task, plan, state, progress, config, console, team):
     """Tests once, on the weights that the run reports; exports them, shows and draws it all, and returns the Result.
 
     Args:
       config: what config.json holds, which the export holds too.
       console: the run's Console, which makes the drawings.
+      team: whose workers test together.
     """
     epoch, splits = progress.epoch, task.splits
     if plan.report == "best":
-        epoch = checkpoint.restore(place / "checkpoints" / checkpoint.BEST, state)["epoch"]
+        best = place / "checkpoints" / checkpoint.BEST
+        epoch = team.take_over(state, checkpoint.restore(best, state)["epoch"] if team.chief else 0)
     weights, stats = training.averages(state.weights, state.slots), state.stats
-    predict = report.predictor(task.test_forward or task.forward, splits.test.images.shape[1:])
+    predict = report.predictor(task.test_forward or task.forward, splits.test.images.shape[1:], team)
     logits = predict(weights, stats, splits.test.images)
     test = report.measure(task, logits, splits.test, "test") | report.of_classes(logits, splits.test)
     held_out = splits.validation
     validation = report.measure(task, predict(weights, stats, held_out.images), held_out, "validation")
+    test, validation = team.told((test, validation))
     history = records.rows(place / "metrics.jsonl")
     place.check()
     export(place, weights, stats, {**config, "epoch": epoch})
@@ -77,11 +80,7 @@ def test_and_export(place, task, plan, state, progress, config, console):
         "validation": validation,
         "test": test,
     }
-    with console.sparing():
-        curves = plots.curves(history, reported=epoch, test=test)
-        drawn["curves"] = plots.titled(curves, console.title("training and validation"))
-        plots.save(place / "plots", drawn)
-        files.write_text(place / "report.html", summary(place, task, values, config, weights, stats))
+    console.page(values, history, drawn, config, weights, stats)
     files.write_text(place / "result.json", json.dumps(values, indent=2) + "\n")
     return _result(place, values)
 
