@@ -11,6 +11,8 @@ from pathlib import Path
 import compare
 import doctor
 import evaluate
+import export
+import export_table
 import predict
 import replay
 import reproduce
@@ -27,7 +29,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = sweep_values.SCRIPTS
 OTHERS = (
-    compare, doctor, evaluate, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer, sweep,
+    compare, doctor, evaluate, export, export_table, predict, replay, reproduce, show_convolutions,
+    show_mechanics, show_transfer, sweep,
 )  # fmt: skip
 
 

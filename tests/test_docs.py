@@ -59,7 +59,10 @@ RULES = (
     (r"python scripts/train_mlp\.py --dataset=digits", "", False),
     (r"python scripts/train_mlp\.py", "--epochs=1", False),
     (r"python scripts/train_cnn\.py .*--helpfull", "", False),
+    (r"python scripts/train_cnn\.py .*--init_from", "--epochs=1 --batch_size=8 --filters=2 --logdir=logs/again", False),
     (r"python scripts/train_cnn\.py --dataset=fashion_mnist", f"{SMALL} --filters=2", False),
+    (r"python scripts/export\.py", "", False),
+    (r"python scripts/export_table\.py", "--nowrite --pictures=9 --runs=logs/fashion_cnn/fashion_mnist-seed0", True),
     (
         r"python scripts/train_cnn\.py --recipe=pets_best$",
         f"{PICTURES} --logdir=logs/pets_best/cats_vs_dogs-seed0",
