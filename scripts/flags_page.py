@@ -10,6 +10,7 @@ from pathlib import Path
 
 import compare
 import doctor
+import eject
 import evaluate
 import export
 import export_table
@@ -29,7 +30,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = sweep_values.SCRIPTS
 OTHERS = (
-    compare, doctor, evaluate, export, export_table, predict, replay, reproduce, show_convolutions,
+    compare, doctor, eject, evaluate, export, export_table, predict, replay, reproduce, show_convolutions,
     show_mechanics, show_transfer, sweep,
 )  # fmt: skip
 
