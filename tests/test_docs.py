@@ -97,7 +97,7 @@ RULES = (
     (r"python -m pytest", "--collect-only -q tests/test_tree.py", True),
     (r"tensorboard --logdir", "--inspect", True),
     (r"make train", "READY=ready BIN=environment/bin", True),
-    (r"make (test|test-all|lint|faults|bench-peers)$", "--dry-run", False),
+    (r"make (test|test-all|lint|faults|docs|bench-peers)$", "--dry-run", False),
 )
 
 
