@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: train test test-all faults lint bench-peers clean
+.PHONY: train test test-all faults lint docs bench-peers clean
 
 train: $(READY)
 	$(BIN)/python scripts/train_mlp.py
@@ -23,6 +23,10 @@ faults: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The reference of all public names, from their docstrings: build/reference/index.html
+docs: $(READY)
+	$(BIN)/python scripts/reference.py
 
 # What scripts/benchmark compares with, in an environment of its own. `make bench-peers TORCH_INDEX=` asks PyPI alone.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu

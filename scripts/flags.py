@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from tfcore import signals
+from tfcore.showing import with_extra
 
 
 def start(main, define, *, positional=False):
@@ -43,6 +44,10 @@ def _called(main, define, positional):
         _end(values, 2, f"{error} (--help lists the flags)")
     except KeyboardInterrupt as stop:
         _end(values, 128 + getattr(stop, "signum", 2), str(stop) or "interrupted")
+    except ModuleNotFoundError as error:
+        if values.traceback or with_extra(error) == str(error):
+            raise
+        _end(values, 1, with_extra(error))
     except (ValueError, OSError, FloatingPointError, MemoryError, tf.errors.OpError) as error:
         if values.is_parsed() and values.traceback:
             raise

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import compare
 import doctor
+import eject
 import evaluate
+import export
+import export_table
 import launch
 import predict
 import replay
@@ -28,8 +31,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "flags.md"
 BEGIN, END = "<!-- flags: python scripts/flags_page.py -->", "<!-- end of flags -->"
 TRAINING = sweep_values.SCRIPTS
 OTHERS = (
-    compare, doctor, evaluate, launch, predict, replay, reproduce, show_convolutions, show_mechanics, show_transfer,
-    sweep,
+    compare, doctor, eject, evaluate, export, export_table, launch, predict, replay, reproduce, show_convolutions,
+    show_mechanics, show_transfer, sweep,
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ BY_DATASET = {"cats_vs_dogs": "pets_cnn128", "folder": "folder_cnn"}  # of the o
 def define(values):
     """Defines the flags."""
     training_flags.define(values, NAMES, "pets_cnn128")
+    training_flags.define_start(values)
     text = "network: channels of each convolution, such as 64,128; one number serves all"
     DEFINE_list("filters", None, text, flag_values=values)
     DEFINE_boolean("batch_norm", None, "network: normalize after each convolution", flag_values=values)

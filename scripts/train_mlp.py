@@ -21,6 +21,7 @@ NAMES = [name for name, recipe in RECIPES.items() if isinstance(recipe.model, ml
 def define(values):
     """Defines the flags."""
     training_flags.define(values, NAMES, "mnist_perceptron")
+    training_flags.define_start(values)
 
 
 def main(values, _):

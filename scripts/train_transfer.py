@@ -28,7 +28,7 @@ def define(values):
     absl_flags.DEFINE_string(
         "weights",
         None,
-        "what: the trunk's weights, .h5 of Keras or .safetensors of ours [published]",
+        "what: the trunk's weights, .h5 of Keras, or an export of ours or a run [published]",
         **define,
     )
     absl_flags.DEFINE_enum(

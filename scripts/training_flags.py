@@ -109,6 +109,12 @@ def _part(recipe, part):
     return value.head if isinstance(value, transfer.Config) else value
 
 
+def define_start(values):
+    """Defines --init_from."""
+    text = "what: an export (.safetensors, a SavedModel), a checkpoint or a run whose weights to start from"
+    flags.DEFINE_string("init_from", None, text, flag_values=values)
+
+
 def changed_recipe(recipe, values, **model):
     """Returns `recipe` with the flags that were given, and `model`, further fields of its network's configuration."""
     given = {name: values[name].value for name in FIELDS if values[name].value is not None}
@@ -186,12 +192,13 @@ def window_of(text):
 
 def train(values, recipe, base, note=""):
     """Trains `recipe`, in --logdir or where its differences from the named recipe `base` put it."""
-    logdir = logdir_of(values, recipe, base)
+    start = values.init_from
+    logdir = logdir_of(values, recipe, base, init_from=Path(start).name if start else None)
     if values.data_dir:  # config.json and the export hold the note: where files lie on this machine is not part of it
         note = note.replace(f"in {values.data_dir}", "in --data_dir")
     with replay_as_command(), distribution.started(strategy_of(values)) as strategy:
         options = {"strategy": strategy, **options_of(values)}
-        return recipes.train(recipe, logdir, data_dir=values.data_dir, note=note, **options)
+        return recipes.train(recipe, logdir, data_dir=values.data_dir, init_from=start, note=note, **options)
 
 
 def strategy_of(values):

@@ -105,9 +105,24 @@ def test_remove_leftovers_takes_only_what_durable_leaves(tmp_path):
     kept = {"a.tmp", ".hidden", ".mine.tmp", "a.1.tmp", ".lock"}
     for name in kept | {".a.json.12.tmp", ".b.3456.tmp"}:
         (tmp_path / name).touch()
-    (tmp_path / ".folder.1.tmp").mkdir()
+    for name in (".folder.1.tmp", ".folder.1.old.tmp", ".mine.old.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
     files.remove_leftovers(tmp_path)
-    assert set(os.listdir(tmp_path)) == kept | {".folder.1.tmp"}
+    assert set(os.listdir(tmp_path)) == kept | {".mine.old.tmp"}
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path):
+    for content in ("first", "second"):
+        with files.durable_directory(tmp_path / "model") as directory:
+            (directory / "inside").mkdir()
+            (directory / "inside" / "file").write_text(content)
+            assert not (tmp_path / "model").exists() or content == "second"
+        assert (tmp_path / "model" / "inside" / "file").read_text() == content
+    with pytest.raises(RuntimeError), files.durable_directory(tmp_path / "model") as directory:
+        (directory / "half").touch()
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["model"] and os.listdir(tmp_path / "model") == ["inside"]
 
 
 HOLD = """

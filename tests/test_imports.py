@@ -34,3 +34,9 @@ def test_the_words_import_nothing_but_tensorflow_and_numpy(statement):
 def test_what_was_kept_away_can_be_imported_afterwards():
     assert heavy("", "sys.modules") == ["requests"]  # TensorFlow cannot do without it
     assert {"h5py", "keras", "scipy"} <= set(heavy("import h5py, scipy; tf.keras.layers.Dense"))
+
+
+def test_the_package_itself_imports_nothing():
+    program = "import sys; before = set(sys.modules); import tfcore; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["tfcore"]

@@ -57,9 +57,37 @@ def link(existing, path):
     sync_directory(path.parent)
 
 
+@contextlib.contextmanager
+def durable_directory(path):
+    """Yields a new directory to write into; when the block ends well it is synced and renamed to `path`.
+
+    After a crash at any instant `path` is the old directory, or absent, or the new one, whole.
+    """
+    path = Path(path)
+    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}{end}.tmp") for end in ("", ".old"))
+    try:
+        temporary.mkdir()
+        yield temporary
+        for directory, _, names in os.walk(temporary):
+            for name in names:
+                _sync(Path(directory, name))
+            _sync(directory)
+        if path.exists():
+            os.replace(path, old)  # no rename replaces a directory that holds something
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def sync_directory(directory):
     """Makes renames in `directory` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
+    _sync(directory)
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -73,10 +101,12 @@ def write_text(path, text):
 
 
 def remove_leftovers(directory):
-    """Removes what killed processes left of `durable` writes. Call it while holding the directory's lock."""
+    """Removes what killed processes left of durable writes. Call it while holding the directory's lock."""
     for leftover in Path(directory).glob(".*.tmp"):
         if re.search(r"\.\d+\.tmp$", leftover.name) and leftover.is_file():
             leftover.unlink(missing_ok=True)
+        elif re.search(r"\.\d+(\.old)?\.tmp$", leftover.name) and leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 _held = set()  # the open lock files of this process

@@ -12,11 +12,11 @@ import os
 import sys
 import tempfile
 
-__all__ = ["tf"]
+__all__ = ["tf", "without_chatter"]
 
 
 @contextlib.contextmanager
-def _without_chatter():
+def without_chatter():
     """Keeps from stderr what C++ prints there, however low its level; shows it after all when the block fails."""
     try:
         kept, file = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115
@@ -57,7 +57,7 @@ if "tensorflow" in sys.modules:
     import tensorflow as tf
 else:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _without_chatter(), _without("keras", "scipy", "h5py"):
+    with without_chatter(), _without("keras", "scipy", "h5py"):
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # says more

@@ -17,6 +17,23 @@ def _escaped(character):
     return character.encode("unicode_escape").decode()
 
 
+EXTRAS = {  # what an installation may lack, and the extra of tfcore that brings it
+    "matplotlib": "plots",
+    "ai_edge_litert": "export",
+    "onnxruntime": "export",
+    "tf2onnx": "export",
+    "optuna": "sweep",
+    "pdoc": "docs",
+    "scipy": "dev",
+}
+
+
+def with_extra(error):
+    """Returns the text of an error; of a package that is missing with what to install."""
+    name = (getattr(error, "name", None) or "").split(".")[0]
+    return f"{name} is not installed: pip install tfcore[{EXTRAS[name]}]" if name in EXTRAS else str(error)
+
+
 def warn(text):
     """Prints the first line of `text` on stderr, where there is one."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more

@@ -9,6 +9,9 @@ from campaign import Row, child, finished, kill_until_complete, no_leftovers, re
 from victims import RUNS, differences, far, outcome
 
 from tfcore import checkpoint, run, tree
+from tfcore.formats import saved_model
+from tfcore.formats.served import Served
+from tfcore.quiet import tf
 from tfcore.run import directory
 from tfcore.run.result import export
 
@@ -138,4 +141,34 @@ def exporting(root, kills=30):
             require(config["number"] >= last, f"{last} was exported, {config['number']} is there")
             with directory.held(place):
                 no_leftovers(place)
-    return [row]
+    return [row, _saved_models(root / "model", max(kills // 3, 2))]
+
+
+def _saved_models(place, kills):
+    """What is under a SavedModel's name is one whole model, or there is none, and no half one beside it."""
+    row, generator, path = Row("kill -9 in an export as a SavedModel"), random.Random(4), place / "export/saved_model"
+
+    def export_on_and_on(told):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10**9):
+            weights = {str(i): np.full([64, 64], number, np.float32) for i in range(8)}
+            saved_model.write(path, Served(_of_nothing, weights, {}, (4, 4, 1), ("a", "b"), "stretch", {"n": number}))
+            os.write(told, b"1\n")
+
+    for number in range(kills):
+        with row.attempt(f"kill {number}"):
+            told = _killed_within(export_on_and_on, generator.uniform(0.5, 10.0))
+            row.notes["behind the first" if told else "in the first"] += 1
+            with directory.held(place):
+                no_leftovers(place)
+            if path.exists():
+                weights, _, facts = saved_model.read(path)
+                values = {float(v) for leaf in tree.leaves(weights) for v in (leaf.min(), leaf.max())}
+                require(values == {float(facts["n"])}, f"number {facts['n']}, values {values}")
+    return row
+
+
+def _of_nothing(weights, stats, images, *, training):
+    """A network of two classes."""
+    x = tf.reduce_mean(tf.cast(images, tf.float32), [1, 2])
+    return tf.concat([x, x + weights["0"][0, 0]], axis=1), stats

@@ -11,15 +11,23 @@ from tfcore.quiet import tf
 from tfcore.recipes.recipe import plan, settings_of
 
 
-def train(recipe, logdir, *, splits=None, data_dir=None, **options):
+def train(recipe, logdir, *, splits=None, data_dir=None, init_from=None, **options):
     """Loads the recipe's set, unless `splits` are given, and trains it in `logdir`. Returns a `run.Result`.
 
-    options: `clean`, `histograms`, as in `run.train`; errors are those of `load_data` and `run.train`.
+    Args:
+      init_from: an export, a checkpoint or a run whose weights to start from, as in `exports.start_from`; None draws.
+      options: `clean`, `histograms`, as in `run.train`; errors are those of `load_data` and `run.train`.
     """
     if models.module_of(recipe.model) is transfer:
         raise ValueError(f"{recipe.name} starts from a trained network: use scripts/train_transfer.py or stages.train")
     splits = load_data(recipe, data_dir) if splits is None else splits
-    return run.train(task(recipe, splits), logdir, **plan(recipe), **options)
+    given = {}
+    if init_from:
+        from tfcore.recipes import exports  # here, because it reads with what is built from this module
+
+        start = exports.start_from(init_from, recipe, splits)
+        given = {"init": start.init, "config": {"init_from": exports.digest(*start)}}
+    return run.train(task(recipe, splits, **given), logdir, **plan(recipe), **options)
 
 
 def task(recipe, splits, *, init=None, config=None, pictures=None):
@@ -133,18 +141,31 @@ def smoothed(recipe, forward, loss):
     return loss_fn
 
 
-def mean_over_views(recipe, forward):
-    """Returns `forward` with the mean of the logits over the views of a picture that the recipe names."""
+def mean_over_views(recipe, forward, *, at_once=False):
+    """Returns `forward` with the mean of the logits over the views of a picture that the recipe names.
+
+    at_once: all views of a batch are one batch, where memory does not matter and a loop would not be taken.
+    """
     count = (1 + recipe.view_flip) * (2 * recipe.view_shift + 1) ** 2
 
     def mean_forward(weights, stats, images, *, training=False, seed=None):
         shown = augment.views(images, flip=recipe.view_flip, shift=recipe.view_shift)
-        shown = tf.reshape(shown, [count, -1, *images.shape[1:]])
 
-        def one(view):  # one after the other, so that memory is that of one
+        def one(view):
             return forward(weights, stats, view, training=False)[0]
 
+        if at_once:
+            logits = one(shown)
+            return tf.reduce_mean(tf.reshape(logits, [count, -1, logits.shape[-1]]), axis=0), stats
+        shown = tf.reshape(shown, [count, -1, *images.shape[1:]])  # one after the other, so that memory is that of one
         logits = tf.map_fn(one, shown, fn_output_signature=tf.float32, parallel_iterations=1)
         return tf.reduce_mean(logits, axis=0), stats
 
     return mean_forward
+
+
+def tested_forward(recipe, *, at_once=False):
+    """Returns `make_forward`, with the mean over the views where the recipe names some: what a run is tested with."""
+    forward = make_forward(recipe)
+    seen = recipe.view_flip or recipe.view_shift
+    return mean_over_views(recipe, forward, at_once=at_once) if seen else forward

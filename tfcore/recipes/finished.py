@@ -7,7 +7,7 @@ import numpy as np
 from tfcore import models, run, tree
 from tfcore.data import Arrays, Splits
 from tfcore.quiet import tf
-from tfcore.recipes.assemble import make_forward, mean_over_views, task
+from tfcore.recipes.assemble import task, tested_forward
 from tfcore.recipes.recipe import Recipe, from_dict
 from tfcore.run import blackbox, report
 
@@ -78,6 +78,4 @@ def replay(run_dir):
 
 def predictor(recipe):
     """Returns predict(weights, stats, images) -> logits [N, C] in NumPy, over the views that the recipe names."""
-    forward = make_forward(recipe)
-    forward = mean_over_views(recipe, forward) if recipe.view_flip or recipe.view_shift else forward
-    return report.predictor(forward, recipe.model.image_shape)
+    return report.predictor(tested_forward(recipe), recipe.model.image_shape)

@@ -1,15 +1,13 @@
 """Trained trunks: where their weights come from, and how they read a picture."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from tfcore import checkpoint, tree
 from tfcore.data.download import download
 from tfcore.data.sources import cache_dir
 from tfcore.models import inception_v3, transfer
+from tfcore.recipes import exports
 from tfcore.recipes.finished import not_finite
 
 URL = (
@@ -30,12 +28,7 @@ class Trunk(NamedTuple):
 
     def digest(self):
         """Returns a hash of weights and stats."""
-        leaves = tree.flatten({"weights": self.weights, "stats": self.stats})
-        content = hashlib.sha256()
-        for path, leaf in leaves.items():
-            content.update(path.encode())
-            content.update(np.ascontiguousarray(leaf).data)
-        return content.hexdigest()
+        return exports.digest(self.weights, self.stats)
 
 
 def published_weights():
@@ -54,7 +47,7 @@ def published_weights():
 
 
 def load_trunk(config, path):
-    """Returns the Trunk in a Keras .h5 of InceptionV3, or in a .safetensors file of ours.
+    """Returns the Trunk in a Keras .h5 of InceptionV3, or in an export of ours: a file, a SavedModel, or a whole run.
 
     Files of Keras want pixels in -1 .. 1, as the published one was trained; ours say how they read.
 
@@ -71,7 +64,7 @@ def load_trunk(config, path):
         read = checkpoint.import_keras_h5(path, config.trunk)
         refuse(path, [problem for part in read for problem in not_finite(part)])
         return Trunk(*read, PIXELS["-1..1"], "as Keras' weights want them")
-    weights, stats, facts = checkpoint.import_weights(path)
+    weights, stats, facts = exports.read(path)
     settings = facts.get("config", {})
     pixels = settings.get("scale", 1 / 255), settings.get("offset", 0.0)
     if "trunk" in weights:

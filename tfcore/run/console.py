@@ -22,7 +22,7 @@ from tfcore.run.environment import environment
 from tfcore.run.report import validation_part
 from tfcore.run.summary import sizes, summary
 from tfcore.run.task import loss_fn_of
-from tfcore.showing import readable, warn
+from tfcore.showing import readable, warn, with_extra
 
 SHARE = 0.03  # of the time of training that drawing beside it may take
 
@@ -183,9 +183,9 @@ class Console:
         """Turns failures to write drawings in the block into one warning in all: the run goes on without them."""
         try:
             yield
-        except OSError as error:
+        except (OSError, ModuleNotFoundError) as error:
             if not self._warned:
-                warn(f"the drawings cannot be written, the run goes on: {error}")
+                warn(f"the drawings cannot be written, the run goes on: {with_extra(error)}")
             self._warned = True
 
     def _wait(self):

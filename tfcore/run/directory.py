@@ -19,6 +19,12 @@ from tfcore.run import environment, records
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")  # on resuming: not the steps already taken
 WRITTEN = ("checkpoints", "plots", "export")  # directories; those of the event files may fail
 EXPORT = Path("export", "weights.safetensors")
+EXPORTS = {  # other forms of the same, beside it
+    "saved_model": "saved_model",
+    "tflite": "model.tflite",
+    "tflite_int8": "model_int8.tflite",
+    "onnx": "model.onnx",
+}
 KEPT = ("result.json", str(EXPORT), "checkpoints/*.safetensors", "metrics.jsonl")  # of a run, and of no other
 CONFIG = {"config": dict, "run": dict, "class_names": list}  # what config.json has, among others
 
@@ -166,16 +172,21 @@ def forget(place):
     names = ("result.json", "export", "checkpoints", "metrics.jsonl", "stopped", "plots", "report.html")
     names += ("train", "validation", "test", *(path.name for path in (place / ".").glob("events.out.tfevents.*")))
     for path in (place / name for name in (*names, "bad_files.json", "environment.json", "config.json")):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _remove(path)
+
+
+def _remove(path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def reopen(place):
-    """Takes back what says that a run is complete, since it goes on."""
+    """Takes back what says that a run is complete, since it goes on, and what was exported of it."""
     (place / "result.json").unlink(missing_ok=True)
-    (place / EXPORT).unlink(missing_ok=True)
+    for path in (place / EXPORT, *(place / EXPORT.parent / name for name in EXPORTS.values())):
+        _remove(path)
 
 
 def save(place, state, meta, *, best=False):
