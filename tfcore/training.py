@@ -118,7 +118,9 @@ def connected(grads):
     return grads
 
 
-all_reduce = replicas.mean  # the mean of each tensor over the replicas; with one replica, the values themselves
+def all_reduce(values):
+    """Returns the mean of each tensor over the replicas; with one replica, `values` itself."""
+    return replicas.mean(values)
 
 
 def _here(fn, *args):

@@ -123,7 +123,7 @@ def test_safetensors_are_read_by_pytorch(place):
     np.testing.assert_array_equal(found["weights/conv1/w"].numpy(), weights["conv1"]["w"])
 
 
-@pytest.mark.parametrize("form", ["saved_model", "safetensors", "run"])
+@pytest.mark.parametrize("form", [pytest.param("saved_model", marks=pytest.mark.slow), "safetensors", "run"])
 def test_a_run_starts_from_an_export(form, place, digits, tmp_path):
     path = place if form == "run" else exports.export(place, form)
     start = exports.start_from(path, SMALL, digits)

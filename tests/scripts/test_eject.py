@@ -81,7 +81,7 @@ CHANGES = {
     "mnist_perceptron": {"jit": True},
     "fashion_cnn_best": {"model": cnn.Config(blocks=((4,), (6,)), hidden=(8,), dropout=0.2)},
     "digits_cnn128": {"model": cnn.Config(blocks=((4,), (4,)), hidden=(8,)), "batch_size": 200},
-    "fashion_perceptron": {"model": mixer.Config(channels=8, blocks=2, hidden=(8, 8))},
+    "fashion_mixer": {"model": mixer.Config(channels=8, blocks=2, hidden=(8, 8))},
     "fashion_deep_cnn_best": {"model": cnn.Config(blocks=((4, 4), (4, 4)), padding="SAME", hidden=(8,))},
     "mnist_perceptron_best": {},
     "pets_cnn150_best": {
@@ -90,7 +90,7 @@ CHANGES = {
     },
     "pets_perceptron": {"model": mlp.Config(image_shape=(40, 50, 3), hidden=(8,))},
 }  # fmt: skip
-FAST = ("mnist_perceptron", "fashion_cnn_best", "pets_cnn150_best")
+FAST = ("mnist_perceptron", "pets_cnn150_best")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FAST else [pytest.mark.slow]) for n in CHANGES])

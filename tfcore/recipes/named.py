@@ -100,6 +100,7 @@ _fashion_perceptron = dataclasses.replace(
     _fashion_mixer,
     name="fashion_perceptron",
     model=mlp.Config(hidden=(1024, 1024, 1024), dropout=0.2),
+    validation=5000,
     batch_size=256,
     epochs=60,
     learning_rate=1e-3,
@@ -186,8 +187,7 @@ _pets_cnn64_128_best = dataclasses.replace(
     _pets_cnn64_128,
     name="pets_cnn64_128_best",
     model=dataclasses.replace(_pets_cnn64_128.model, pool=4, **_pets_body),
-    train_examples=0,
-    **{**_pets_training, "epochs": 40, "validation": 2048},
+    **{**_pets_training, "epochs": 70},
 )
 _pets_cnn150_best = dataclasses.replace(
     _pets_cnn150,
