@@ -545,6 +545,7 @@ def replicas():
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow  # test_distribution.py has the quick comparison
 @pytest.mark.parametrize("name", ["cnn", "frozen", "batch norm"])
 def test_two_replicas_of_half_batches_give_the_weights_of_one_full_batch(replicas, name):
     found = replicas[name]
@@ -552,10 +553,12 @@ def test_two_replicas_of_half_batches_give_the_weights_of_one_full_batch(replica
     assert found["replicas agree"] and found["steps"] == [3, 3]
 
 
+@pytest.mark.slow
 def test_a_frozen_trunk_of_batch_norm_trains_on_two_replicas(replicas):
     assert replicas["frozen trunk"] == {"steps": 1, "unchanged": True}
 
 
+@pytest.mark.slow
 def test_a_nan_on_one_replica_shows_on_both(replicas):
     assert replicas["nan"] == {"finite": [False, False], "moved": True}
 

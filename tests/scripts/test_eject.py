@@ -22,7 +22,10 @@ QUICK = ("mnist_perceptron", "fashion_cnn_best", "pets_cnn150_best", "pets_incep
 NAMES = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in RECIPES]
 
 
-@pytest.mark.parametrize("name", NAMES)
+SHORT = ("mnist_perceptron", "fashion_cnn_best", "pets_cnn150_augmented")  # the quick ones; the rest are slow tests
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SHORT else [pytest.mark.slow]) for n in NAMES])
 def test_every_recipe_is_one_plain_program(name, tmp_path):
     text = eject.text_of(RECIPES[name])
     tree = ast.parse(text)
@@ -90,7 +93,7 @@ CHANGES = {
     },
     "pets_perceptron": {"model": mlp.Config(image_shape=(40, 50, 3), hidden=(8,))},
 }  # fmt: skip
-FAST = ("mnist_perceptron", "pets_cnn150_best")
+FAST = ("mnist_perceptron",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in FAST else [pytest.mark.slow]) for n in CHANGES])
