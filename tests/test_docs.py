@@ -94,6 +94,7 @@ RULES = (
     (r"python examples/", "", True),
     (r"python scripts/doctor\.py", "", False),
     (r"python scripts/benchmark --help", "", True),
+    (r"python scripts/benchmark --works=time_to_accuracy", "--quick --works=time_to_accuracy_mnist --nowrite", True),
     (r"python scripts/benchmark --works=mnist_perceptron", "--quick --sides=products --nowrite", True),
     (r"python scripts/benchmark$", "--quick --works=prediction --sides=keras --nowrite", True),
     (r"python3 -m venv \.venv|\. \.venv/bin/activate", "", True),

@@ -60,6 +60,7 @@ def png(image):
     return file.getvalue()
 
 
+@pytest.mark.slow  # the page's program reads one too
 def test_a_saved_model_answers_as_the_run_in_a_process_without_tfcore(place, digits, tmp_path, rng):
     path = exports.export(place, "saved_model")
     images = digits.test.images[:20]
