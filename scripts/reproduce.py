@@ -126,7 +126,8 @@ def check(values):
 
 def ours(recipe, values, place=None):
     """Runs a recipe; returns what docs/results.json keeps of it."""
-    place, splits = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}", loaded(recipe, values)
+    place = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
+    splits = recipes.load_data(recipe, values.data_dir)
     if isinstance(recipe.model, transfer.Config):
         trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
         result = stages.train(recipe, place, trunk, splits, cache=cache_dir() / "features")
@@ -135,16 +136,11 @@ def ours(recipe, values, place=None):
     return row("tfcore", recipe, splits, result.test, result.validation, result.epochs, result.seconds)
 
 
-def loaded(recipe, values):
-    """Returns the recipe's set."""
-    return recipes.load_data(recipe, values.data_dir)
-
-
 def theirs(recipe, values):
     """Trains a recipe's network with Keras; returns what docs/results.json keeps of it."""
     import keras_side  # here, for it imports Keras
 
-    splits = loaded(recipe, values)
+    splits = recipes.load_data(recipe, values.data_dir)
     recipe, began = fit_to_data(recipe, splits), time.perf_counter()
     test, validation = keras_side.train(recipe, splits)
     return row("keras", recipe, splits, test, validation, recipe.epochs, time.perf_counter() - began)

@@ -135,7 +135,7 @@ class Team:
         """Returns a variable of `scope` with the value of `leaf`: itself where it is one."""
         if isinstance(leaf, tf.Variable) and (self.here == 1 or self.strategy.extended.variable_created_in_scope(leaf)):
             return leaf
-        return tf.Variable(leaf, trainable=getattr(leaf, "trainable", True))
+        return tf.Variable(leaf, trainable=leaf.trainable if isinstance(leaf, tf.Variable) else True)
 
     def copies(self, state):
         """Returns for each replica here the state of its own variables."""

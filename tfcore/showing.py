@@ -30,7 +30,7 @@ EXTRAS = {  # what an installation may lack, and the extra of tfcore that brings
 
 def with_extra(error):
     """Returns the text of an error; of a package that is missing with what to install."""
-    name = (getattr(error, "name", None) or "").split(".")[0]
+    name = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
     return f"{name} is not installed: pip install tfcore[{EXTRAS[name]}]" if name in EXTRAS else str(error)
 
 

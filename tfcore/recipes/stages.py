@@ -65,21 +65,22 @@ def train(
     own = team.own_directory(logdir)
     with team.naming_the_lost(), directory.held(own) as place:
         place = directory.claim(place, config, clean=clean or not team.chief, written=("export",))
-        if copies:
-            result, head = _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options)
-            weights = {"trunk": trunk.weights, "head": head}
-        else:
-            start = _start(recipe, trunk)
-            result = _whole(recipe, place / "head", start, {"trunk": digest}, splits, options)
-            weights = _exported(result)
+        result, weights = _first(recipe, place, trunk, digest, splits, copies, cache, options)
         if fine_tune:
             start = functools.partial(_given, weights, trunk)
             origin = {"trunk": digest, "copies": copies, "start": trunk._replace(weights=weights).digest()}
-            result = _whole(last, place / "fine_tune", start, origin, splits, options)
-            weights = _exported(result)
+            result, weights = _whole(last, place / "fine_tune", start, origin, splits, options)
         place.check()
         export(place, weights, {"trunk": trunk.stats}, {**config, "epoch": result.epochs})
         return result
+
+
+def _first(recipe, place, trunk, digest, splits, copies, cache, options):
+    """Trains the first stage, in `place`/head; returns the Result and the weights of trunk and head."""
+    if copies:
+        result, head = _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options)
+        return result, {"trunk": trunk.weights, "head": head}
+    return _whole(recipe, place / "head", _start(recipe, trunk), {"trunk": digest}, splits, options)
 
 
 def _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options):
@@ -137,9 +138,10 @@ def _given(weights, trunk, seed):
 
 
 def _whole(recipe, place, init, origin, splits, options):
-    """Trains trunk and head as one network, from given weights."""
+    """Trains trunk and head as one network, from given weights; returns the Result and the weights."""
     whole = task(recipe, splits, init=init, config={"origin": origin})
-    return run.train(whole, place, **plan(recipe), **options)
+    result = run.train(whole, place, **plan(recipe), **options)
+    return result, _exported(result)
 
 
 def _exported(result):

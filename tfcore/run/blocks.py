@@ -119,10 +119,8 @@ def watched(task, state, seed):
                 metrics = numerics.step(task, state, _row(block, i), seed)
             except numerics.OpNotFinite as error:
                 _restore(state, before)
-                message, paths = (
-                    f"step {int(state.step.numpy())}: {error}",
-                    [f"{error.finding.op} {error.finding.place}"],
-                )
+                message = f"step {int(state.step.numpy())}: {error}"
+                paths = [f"{error.finding.op} {error.finding.place}"]
                 raise NotFinite(message, batch=_row(block, i), loss=None, paths=paths) from None
             taken.append({name: float(value) for name, value in metrics.items()})
         return _total(*taken)

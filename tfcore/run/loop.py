@@ -123,10 +123,7 @@ def train(
                         if signum := team.most(stop[0] if stop else 0):
                             raise Stopped(signum, keep(progress, seconds=clock - began))
                 with ending_at_once(stop, functools.partial(keep, progress, seconds=clock - began), team):
-                    part = validation_part(task.splits.validation, plan.examined, seed=seed, epoch=progress.epoch)
-                    logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
-                    measured = measure(task, logits, part, f"validation of epoch {progress.epoch + 1}")
-                    measured = team.told(measured)
+                    logits, measured = validated(task, plan, state, progress.epoch, predict, team)
                 team.compare(everywhere, f"after epoch {progress.epoch + 1}")
                 progress = progress.end_of_epoch(measured, plan, time.perf_counter() - began)
                 best = progress.is_best and plan.report == "best"
@@ -163,6 +160,13 @@ def compiled(task, state, plan, team=ALONE):
         take_block = blocks.watched(task, state, as_seed(plan.seed))
     check = tf.function(lambda: training.all_finite(state), autograph=False).get_concrete_function()
     return take_block, lambda: not team.most(not check())
+
+
+def validated(task, plan, state, epoch, predict, team):
+    """Returns the logits of the examples that this epoch validates on, and the chief's measures of them."""
+    part = validation_part(task.splits.validation, plan.examined, seed=plan.seed, epoch=epoch)
+    logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
+    return logits, team.told(measure(task, logits, part, f"validation of epoch {epoch + 1}"))
 
 
 def restored_by_chief(place, state, plan, team):
