@@ -11,6 +11,7 @@ Each run adds or replaces its row in docs/results.json. A run that was cut goes 
 import flags
 
 import dataclasses
+import hashlib
 import json
 import operator
 import subprocess
@@ -153,6 +154,7 @@ def row(side, recipe, splits, test, validation, epochs, seconds):
     """Returns a row of docs/results.json. test, validation: {"loss", "accuracy", ...}."""
     return {
         "recipe": recipe.name,
+        "settings": settings_digest(recipe),
         "side": side,
         "seed": recipe.seed,
         "dataset": splits.name,
@@ -167,6 +169,12 @@ def row(side, recipe, splits, test, validation, epochs, seconds):
     }
 
 
+def settings_digest(recipe):
+    """Returns a short hash of all that a named recipe says but its seed: of other settings a figure is another one."""
+    named = dataclasses.replace(recipes.RECIPES[recipe.name], seed=0)
+    return hashlib.sha256(json.dumps(recipes.to_dict(named), sort_keys=True).encode()).hexdigest()[:8]
+
+
 def commit():
     """Returns the commit of this checkout, with a + when the code differs from it."""
     git = ["git", "-C", str(ROOT)]
@@ -178,14 +186,18 @@ def commit():
 
 
 def add_row(new):
-    """Adds the row to docs/results.json in place of an older one of the same recipe and seed."""
+    """Adds the row to docs/results.json in place of an older one of the same recipe and seed.
+
+    Rows that the recipe gave with other settings go: a mean over both would be of neither.
+    """
     RESULTS.parent.mkdir(exist_ok=True)
     rows = read_rows() if RESULTS.exists() else []
     made = {"machine": new["machine"], "commit": new["commit"]}
     if any({**old, **made} == new for old in rows):  # a complete run was only read: it is of the older commit
         return
     key = operator.itemgetter("recipe", "side", "seed")
-    rows = [old for old in rows if key(old) != key(new)] + [new]
+    kept = lambda old: old["recipe"] != new["recipe"] or old["settings"] == new["settings"]  # noqa: E731
+    rows = [old for old in rows if key(old) != key(new) and kept(old)] + [new]
     order, sides = list(recipes.RECIPES), list(SIDES)
     place = lambda name: order.index(name) if name in order else len(order)  # noqa: E731
     rows.sort(key=lambda r: (place(r["recipe"]), sides.index(r["side"]), r["seed"]))

@@ -27,10 +27,10 @@ def pages(tmp_path, monkeypatch):
     return tmp_path
 
 
-def new_row(recipe, seed, accuracy, side="tfcore"):
-    return {"recipe": recipe, "side": side, "seed": seed, "test_accuracy": accuracy, "epochs": 3, "minutes": 1.5} | {
-        "validation_accuracy": 0.92, "train_examples": 55000, "test_examples": 10000, "machine": "a machine",
-        "commit": "abc1234",
+def new_row(recipe, seed, accuracy, side="tfcore", settings="1234abcd"):
+    return {"recipe": recipe, "settings": settings, "side": side, "seed": seed, "test_accuracy": accuracy} | {
+        "epochs": 3, "minutes": 1.5, "validation_accuracy": 0.92, "train_examples": 55000, "test_examples": 10000,
+        "machine": "a machine", "commit": "abc1234",
     }  # fmt: skip
 
 
@@ -39,6 +39,27 @@ def test_a_row_replaces_that_of_the_same_recipe_and_seed(pages):
         reproduce.add_row(new_row(*row))
     rows = json.loads(reproduce.RESULTS.read_text())
     assert [(r["recipe"], r["test_accuracy"]) for r in rows] == [("mnist_perceptron", 0.6), ("fashion_cnn", 0.7)]
+
+
+def test_rows_of_other_settings_go(pages):
+    for recipe, seed, settings in (("fashion_cnn", 0, "old"), ("fashion_cnn", 1, "old"), ("digits_cnn128", 0, "old")):
+        reproduce.add_row(new_row(recipe, seed, 0.5, settings=settings))
+    reproduce.add_row(new_row("fashion_cnn", 0, 0.7, settings="new"))
+    rows = json.loads(reproduce.RESULTS.read_text())
+    assert [(r["recipe"], r["seed"], r["settings"]) for r in rows] == [
+        ("fashion_cnn", 0, "new"), ("digits_cnn128", 0, "old"),
+    ]  # fmt: skip
+    changed = dataclasses.replace(RECIPES["fashion_cnn"], epochs=11)
+    before = reproduce.settings_digest(RECIPES["fashion_cnn"])
+    assert before == reproduce.settings_digest(dataclasses.replace(RECIPES["fashion_cnn"], seed=3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "fashion_cnn", changed)
+        assert before != reproduce.settings_digest(changed)
+
+
+def test_every_row_is_of_what_its_recipe_says_now():
+    for row in json.loads((reproduce.ROOT / "docs" / "results.json").read_text()):
+        assert row["settings"] == reproduce.settings_digest(RECIPES[row["recipe"]]), row["recipe"]
 
 
 def test_the_table_shows_mean_and_spread_beside_the_post(pages):
