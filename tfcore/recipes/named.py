@@ -187,7 +187,8 @@ _pets_cnn64_128_best = dataclasses.replace(
     _pets_cnn64_128,
     name="pets_cnn64_128_best",
     model=dataclasses.replace(_pets_cnn64_128.model, pool=4, **_pets_body),
-    **{**_pets_training, "epochs": 70},
+    train_examples=0,
+    **{**_pets_training, "epochs": 32},
 )
 _pets_cnn150_best = dataclasses.replace(
     _pets_cnn150,
