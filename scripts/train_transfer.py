@@ -40,10 +40,11 @@ def define(values):
     )
     absl_flags.DEFINE_enum("endpoint", None, list(inception_v3.BLOCKS), "network: the trunk's last block", **define)
     absl_flags.DEFINE_integer(
-        "augment_copies", 1, "augmentation: variants of a picture whose features are kept", lower_bound=1, **define
-    )
-    absl_flags.DEFINE_boolean(
-        "feature_cache", True, "more training: compute features once; off: run the trunk in each step", **define
+        "augment_copies",
+        None,
+        "augmentation: variants of a picture whose features are kept; 0 runs the trunk in each step [the recipe's]",
+        lower_bound=0,
+        **define,
     )
     absl_flags.DEFINE_string(
         "fine_tune_from", None, "training: then train the trunk too, from this block on, such as mixed6", **define
@@ -57,6 +58,8 @@ def main(values, _):
     named = RECIPES[values.recipe or ("folder_inception" if values.dataset == "folder" else "pets_inception")]
     base = dataclasses.replace(named, dataset=values.dataset or named.dataset)
     recipe = training_flags.changed_recipe(base, values)
+    if values.augment_copies is not None:
+        recipe = dataclasses.replace(recipe, augment_copies=values.augment_copies)
     if values.endpoint:
         trunk = dataclasses.replace(recipe.model.trunk, endpoint=values.endpoint)
         recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, trunk=trunk))
@@ -75,14 +78,11 @@ def train(values, recipe, base, fine_tune, strategy):
         values, recipe, base,
         weights=Path(values.weights).stem if values.weights else None,
         pixels=values.pixels,
-        augment_copies=values.augment_copies if values.augment_copies > 1 else None,
-        feature_cache=None if values.feature_cache else False,
         fine_tune_from=values.fine_tune_from,
     )  # fmt: skip
     splits = recipes.load_data(recipe, values.data_dir)
-    copies = values.augment_copies if values.feature_cache else 0
     options = {"fine_tune": fine_tune, "strategy": strategy, **training_flags.options_of(values)}
-    stages.train(recipe, logdir, trunk, splits, copies=copies, cache=cache_dir() / "features", **options)
+    stages.train(recipe, logdir, trunk, splits, cache=cache_dir() / "features", **options)
     print(f"both   {logdir}/export: for scripts/evaluate.py and scripts/predict.py --run={logdir}")
 
 

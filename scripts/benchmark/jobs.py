@@ -122,7 +122,7 @@ def transfer(work, options, folder):
     """A head on a frozen InceptionV3, from pictures to the last epoch."""
     recipe, epochs = ours.RECIPES[work.recipe], 1 if options.quick else 15
     part = materials.photographs(folder, work.count(options), options.data_dir, recipe.model.image_shape[:2])
-    recipe = ours.fitted(ours.without_augmentation(recipe, epochs), part)
+    recipe = ours.fitted(ours.as_posted(recipe, epochs), part)
     materials.save_arrays(folder, part, ours.first_weights(recipe))
     return {**trunk_job(recipe, part.images, folder), "kind": "transfer", "epochs": epochs}
 

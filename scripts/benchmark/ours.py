@@ -6,7 +6,7 @@ The parent makes jobs with it, tfcore's side does them. No other file here knows
 import dataclasses
 
 from tfcore import losses, recipes, run, tree
-from tfcore.data import Arrays, Splits, augment
+from tfcore.data import Arrays, Splits
 from tfcore.init import fold_in
 from tfcore.models import cnn, mlp, transfer
 from tfcore.recipes import assemble, stages, trunks
@@ -96,9 +96,10 @@ def predictor(recipe):
     return report.predictor(assemble.make_forward(recipe), recipe.model.image_shape), losses.LOSSES[recipe.loss]
 
 
-def without_augmentation(recipe, epochs):
-    """Returns the recipe with so many epochs over unchanged pictures."""
-    return dataclasses.replace(recipe, augment=augment.Augment(), steps_per_epoch=0, epochs=epochs)
+def as_posted(recipe, epochs):
+    """Returns a transfer's recipe with the InceptionV3 post's training, so many epochs over unchanged pictures."""
+    plain = recipes.Recipe(recipe.name, recipe.dataset, recipe.model, loss=recipe.loss)
+    return dataclasses.replace(plain, learning_rate=1e-4, batch_size=32, epochs=epochs)
 
 
 def train_head(job, images, labels, trunk, logdir):

@@ -589,7 +589,7 @@ for argument in FLAGS:
     CASES[f"flag: {argument}"] = lambda directory, argument=argument: train(directory, argument)
 for argument in ("--filters=1,2,3", "--filters=0", "--filters=x"):
     CASES[f"flag: {argument}"] = lambda directory, argument=argument: train(directory, argument, module=train_cnn)
-for argument in ("--endpoint=no", "--augment_copies=0", "--pixels=no", "--weights=absent.h5", "--fine_tune_epochs=0"):
+for argument in ("--endpoint=no", "--augment_copies=-1", "--pixels=no", "--weights=absent.h5", "--fine_tune_epochs=0"):
     CASES[f"flag: {argument}"] = lambda directory, argument=argument: train(directory, argument, module=train_transfer)
 
 

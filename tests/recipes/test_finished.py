@@ -193,8 +193,9 @@ def moved():
 @pytest.mark.parametrize("copies", [0, 1], ids=["pictures", "features"])
 def test_a_stage_that_stops_is_replayed_without_the_trunk_s_data(copies, moved, tmp_path, capsys):
     recipe, trunk, splits = moved
+    recipe = dataclasses.replace(recipe, learning_rate=1e38, augment_copies=copies)
     with pytest.raises(FloatingPointError, match=rf"run\.replay\(task, '{tmp_path}/head'\)"):
-        stages.train(dataclasses.replace(recipe, learning_rate=1e38), tmp_path, trunk, splits, copies=copies)
+        stages.train(recipe, tmp_path, trunk, splits)
     assert recipes.replay(tmp_path / "head") is not None
     assert "the first operation whose output is not finite" in capsys.readouterr().out
 

@@ -19,6 +19,7 @@ from tfcore.run import features
 TRUNK = cnn.Config(image_shape=(12, 12, 1), blocks=((4,), (6,)), batch_norm=True, top=False)
 CONFIG = network.fit(network.Config(TRUNK, mlp.Config(hidden=(8,), dropout=0.2)), image_shape=(12, 12, 1), classes=3)
 RECIPE = Recipe("moved", "made", CONFIG, batch_size=8, epochs=2, validation=1, steps_per_loop=4)
+STEPWISE = dataclasses.replace(RECIPE, augment_copies=0)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_the_head_fits_the_features_of_inception():
 
 def test_cached_features_and_the_trunk_in_each_step_train_the_same_head(tmp_path, trunk, splits):
     stages.train(RECIPE, tmp_path / "cached", trunk, splits, cache=tmp_path / "cache")
-    stages.train(RECIPE, tmp_path / "stepwise", trunk, splits, copies=0)
+    stages.train(STEPWISE, tmp_path / "stepwise", trunk, splits)
     (one, stats), (two, stats_two) = exported(tmp_path / "cached"), exported(tmp_path / "stepwise")
     for a, b in zip(tree.leaves(one), tree.leaves(two)):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
@@ -125,22 +126,22 @@ def test_fine_tuning_moves_the_upper_trunk_and_nothing_below(tmp_path, trunk, sp
     assert {path.split("/")[1] for path in tree.flatten(slots["m"]) if path.startswith("trunk")} == {"conv2"}
 
 
-@pytest.mark.parametrize("copies", [0, 1])
-def test_the_same_call_again_changes_nothing_and_another_trunk_is_refused(tmp_path, trunk, splits, copies):
-    first = stages.train(RECIPE, tmp_path, trunk, splits, copies=copies)
-    assert stages.train(RECIPE, tmp_path, trunk, splits, copies=copies) == first
+@pytest.mark.parametrize("recipe", [STEPWISE, RECIPE], ids=["pictures", "features"])
+def test_the_same_call_again_changes_nothing_and_another_trunk_is_refused(tmp_path, trunk, splits, recipe):
+    first = stages.train(recipe, tmp_path, trunk, splits)
+    assert stages.train(recipe, tmp_path, trunk, splits) == first
     other = trunk._replace(weights=tree.map(lambda leaf: leaf + np.float32(1), trunk.weights))
     with pytest.raises(ValueError, match=r"trunk was [0-9a-f]*, now"):
-        stages.train(RECIPE, tmp_path, other, splits, copies=copies)
+        stages.train(recipe, tmp_path, other, splits)
 
 
-@pytest.mark.parametrize("copies", [0, 1])
-def test_a_complete_transfer_without_the_export_of_its_head_writes_it_again(tmp_path, trunk, splits, copies):
-    result = stages.train(RECIPE, tmp_path, trunk, splits, copies=copies)
+@pytest.mark.parametrize("recipe", [STEPWISE, RECIPE], ids=["pictures", "features"])
+def test_a_complete_transfer_without_the_export_of_its_head_writes_it_again(tmp_path, trunk, splits, recipe):
+    result = stages.train(recipe, tmp_path, trunk, splits)
     path = tmp_path / "head" / "export" / "weights.safetensors"
     before = path.read_bytes()
     path.unlink()
-    assert stages.train(RECIPE, tmp_path, trunk, splits, copies=copies).test == result.test
+    assert stages.train(recipe, tmp_path, trunk, splits).test == result.test
     assert path.read_bytes() == before
 
 
@@ -243,17 +244,17 @@ AUGMENTING = dataclasses.replace(RECIPE, augment=Augment(flip=True))
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "options"),
+    ("name", "change"),
     [
-        ("copies was 1, now 2", {}, {"copies": 2}),
-        ("augment/flip was True, now False", {"augment": Augment(shift=0.1)}, {}),
-        ("precision was float32, now bfloat16", {"precision": "bfloat16"}, {}),
+        ("augment_copies was 1, now 2", {"augment_copies": 2}),
+        ("augment/flip was True, now False", {"augment": Augment(shift=0.1)}),
+        ("precision was float32, now bfloat16", {"precision": "bfloat16"}),
     ],
 )
-def test_a_head_does_not_go_on_with_other_features(tmp_path, trunk, splits, name, change, options):
+def test_a_head_does_not_go_on_with_other_features(tmp_path, trunk, splits, name, change):
     stages.train(AUGMENTING, tmp_path, trunk, splits)
     with pytest.raises(ValueError, match=name):
-        stages.train(dataclasses.replace(AUGMENTING, **change), tmp_path, trunk, splits, **options)
+        stages.train(dataclasses.replace(AUGMENTING, **change), tmp_path, trunk, splits)
 
 
 def test_features_written_in_parts_are_those_in_memory(tmp_path, trunk):
@@ -264,7 +265,7 @@ def test_features_written_in_parts_are_those_in_memory(tmp_path, trunk):
 
 
 def test_views_of_features_are_refused(tmp_path, trunk, splits):
-    with pytest.raises(ValueError, match=r"view_flip and view_shift .* need feature_cache=False"):
+    with pytest.raises(ValueError, match=r"view_flip and view_shift .* need augment_copies=0"):
         stages.train(dataclasses.replace(RECIPE, view_flip=True), tmp_path, trunk, splits)
 
 

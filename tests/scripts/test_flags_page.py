@@ -14,8 +14,8 @@ import train_transfer
     [
         ("image_size", ["28x28", "125x94", "150x150"]),  # of the pictures, also where the head reads features
         ("hidden", ["256,256", "256,256", "1024"]),
-        ("shift", ["0", "0", "0.2"]),
-        ("flip", ["off", "off", "off"]),
+        ("shift", ["0", "0", "0.1"]),
+        ("flip", ["off", "off", "on"]),
         ("jit", ["auto", "auto", "auto"]),
         ("pixels", ["–", "–", "as its file wants"]),
         ("data_dir", ["", "", ""]),

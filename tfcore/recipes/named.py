@@ -28,12 +28,18 @@ _pets_inception = Recipe(
     "cats_vs_dogs",
     transfer.Config(),
     loss="sigmoid_cross_entropy",
-    learning_rate=1e-4,
-    batch_size=32,
-    epochs=15,
-    steps_per_epoch=100,
-    validation=1024,
-    augment=Augment(shift=0.2, shear=0.2, zoom=0.2),
+    label_smoothing=0.1,
+    optimizer="adamw",
+    weight_decay=0.05,
+    schedule="cosine",
+    learning_rate=2e-4,
+    warmup_epochs=0.4,
+    batch_size=64,
+    epochs=3,
+    validation=2048,
+    augment=Augment(shift=0.1, zoom=0.2, rotation=8.0, flip=True),
+    augment_copies=2,
+    precision="bfloat16",
 )
 
 _SMALL_SHIFTS = Augment(shift=0.05, flip=True, whole_pixels=True)  # one pixel of 28 each way
@@ -210,7 +216,7 @@ _pets_inception_best = dataclasses.replace(
         inception_v3.Config(top=False, endpoint="mixed5"), mlp.Config((1, 1, 768), (), 1, dropout=0.2),
         pool_features=True, learns_from="mixed0",
     ),
-    steps_per_epoch=0,
+    augment_copies=0,
     **{
         **{name: value for name, value in _pets_training.items() if name not in ("scale", "offset")},
         "learning_rate": 3e-4, "weight_decay": 0.05, "warmup_epochs": 0.5, "epochs": 8, "validation": 2048,
@@ -235,7 +241,7 @@ _PETS = (
     ),
     _pets_inception,
     _pets_inception_best,
-    dataclasses.replace(_pets_inception, name="folder_inception", dataset="folder"),
+    dataclasses.replace(_pets_inception, name="folder_inception", dataset="folder", epochs=15, augment_copies=1),
 )
 
 RECIPES = {

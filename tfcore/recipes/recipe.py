@@ -15,7 +15,15 @@ CHOICES = {
     "schedule": ("constant", "cosine"),
 }
 _POSITIVE_INTEGERS = ("batch_size", "epochs", "steps_per_loop", "validation")
-_INTEGERS = ("steps_per_epoch", "validation_steps", "train_examples", "patience", "view_shift", "seed")
+_INTEGERS = (
+    "steps_per_epoch",
+    "validation_steps",
+    "train_examples",
+    "patience",
+    "view_shift",
+    "augment_copies",
+    "seed",
+)
 _NOT_NEGATIVE = ("clip_norm", "warmup_epochs", "weight_decay", "scale")
 RUN = (
     "epochs", "batch_size", "seed", "steps_per_epoch", "steps_per_loop", "validation_steps", "patience", "report",
@@ -46,6 +54,8 @@ class Recipe:
     max_bad_fraction: of a set of pictures, how many may be unusable, 0 to 1.
     scale, offset: a stored pixel p, 0 .. 255, is read as p scale + offset.
     augment: the random changes of the training images.
+    augment_copies: of a frozen trunk: of how many variants of each training picture features are kept; 0 runs the trunk
+      in each step.
     view_flip, view_shift: test on the mean of the logits over the mirror image, and over all shifts by up to so many
       pixels; the validation of each epoch sees the picture alone.
     precision: "float32", or "bfloat16" for activations; weights and loss stay float32.
@@ -79,6 +89,7 @@ class Recipe:
     scale: float = 1 / 255
     offset: float = 0.0
     augment: Augment = Augment()
+    augment_copies: int = 1
     view_flip: bool = False
     view_shift: int = 0
     precision: str = "float32"

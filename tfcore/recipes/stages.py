@@ -23,7 +23,6 @@ def train(
     trunk,
     splits,
     *,
-    copies=1,
     cache=None,
     fine_tune=None,
     clean=False,
@@ -36,65 +35,72 @@ def train(
     """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
 
     Args:
-      recipe: its model is a `transfer.Config`; where it says with `learns_from` that the trunk learns too, there is
-        one stage, of both, and the trunk runs in each step whatever `copies` says.
+      recipe: its model is a `transfer.Config`. Of its `augment_copies` variants of each training picture features are
+        computed once; with 0, or where the model says with `learns_from` that the trunk learns too, the trunk runs in
+        each step, on freshly augmented pictures.
       trunk: a `trunks.Trunk`.
-      copies: 0 runs the trunk in each step, on freshly augmented pictures; otherwise features are computed once, of
-        that many augmented variants of each training picture.
       cache: where features are kept; None keeps none.
       fine_tune: the recipe of a second run, in `logdir`/fine_tune, which starts from the first one's weights and whose
         model says with `learns_from` where the trunk begins to learn.
       clean, histograms, check_numerics, profile, note, strategy: as in `run.train`.
     Returns: the Result of the last run. `logdir`/export holds trunk and head together, for evaluation and prediction.
     Raises:
-      ValueError: as `run.train`; another `fine_tune`, trunk or number of copies is another run, with another `logdir`.
+      ValueError: as `run.train`; another `fine_tune` or trunk is another run, with another `logdir`.
       OSError, FloatingPointError, Stopped: as `run.train`.
     """
     recipe, digest = fit_to_data(recipe, splits), trunk.digest()
     last = fit_to_data(fine_tune, splits) if fine_tune else recipe
-    copies = 0 if recipe.model.learns_from else copies
-    if copies and (recipe.view_flip or recipe.view_shift):
-        raise ValueError("view_flip and view_shift look at pictures: they need feature_cache=False")
+    if _once(recipe) and (recipe.view_flip or recipe.view_shift):
+        raise ValueError("view_flip and view_shift look at pictures: they need augment_copies=0")
     options = {"clean": clean, "histograms": histograms, "check_numerics": check_numerics, "profile": profile}
     options["strategy"], team = strategy, Team.of(strategy)
     plans = [run.Plan(**plan(stage)).fitted(splits) for stage in (recipe, last)]  # refused before anything is erased
     for each in plans:
         checked(profile, each)
-    whole = task(last, splits, config={"trunk": digest, "copies": copies, "head": settings_of(recipe)})
+    whole = task(last, splits, config={"trunk": digest, "head": settings_of(recipe)})
     config = directory.describe(whole, plans[-1]._replace(check_numerics=check_numerics), note)
     own = team.own_directory(logdir)
     with team.naming_the_lost(), directory.held(own) as place:
         place = directory.claim(place, config, clean=clean or not team.chief, written=("export",))
-        result, weights = _first(recipe, place, trunk, digest, splits, copies, cache, options)
+        result, weights = _first(recipe, place, trunk, digest, splits, cache, options)
         if fine_tune:
             start = functools.partial(_given, weights, trunk)
-            origin = {"trunk": digest, "copies": copies, "start": trunk._replace(weights=weights).digest()}
+            origin = {"trunk": digest, "start": trunk._replace(weights=weights).digest()}
             result, weights = _whole(last, place / "fine_tune", start, origin, splits, options)
         place.check()
         export(place, weights, {"trunk": trunk.stats}, {**config, "epoch": result.epochs})
         return result
 
 
-def _first(recipe, place, trunk, digest, splits, copies, cache, options):
+def _first(recipe, place, trunk, digest, splits, cache, options):
     """Trains the first stage, in `place`/head; returns the Result and the weights of trunk and head."""
-    if copies:
-        result, head = _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options)
+    if _once(recipe):
+        result, head = _head_on_features(recipe, place, trunk, digest, splits, cache, options)
         return result, {"trunk": trunk.weights, "head": head}
     return _whole(recipe, place / "head", _start(recipe, trunk), {"trunk": digest}, splits, options)
 
 
-def _head_on_features(recipe, place, trunk, digest, splits, copies, cache, options):
+def _once(recipe):
+    """True where the trunk runs once over each picture, and its features are kept."""
+    return recipe.augment_copies > 0 and not recipe.model.learns_from
+
+
+def _head_on_features(recipe, place, trunk, digest, splits, cache, options):
     """Trains the head alone; returns the Result and the head's weights."""
     facts = trunk_facts(recipe, digest)
     change = functools.partial(augment.apply, recipe.augment) if recipe.augment.changes else None
     seen = features.splits_of(
-        splits, features_of(recipe, trunk, facts, cache), change=change, seed=recipe.seed, copies=copies
+        splits,
+        features_of(recipe, trunk, facts, cache),
+        change=change,
+        seed=recipe.seed,
+        copies=recipe.augment_copies,
     )
     steps = recipe.steps_per_epoch or len(splits.train.labels) // recipe.batch_size
     head = dataclasses.replace(
         recipe, model=recipe.model.head, augment=Augment(), steps_per_epoch=steps, precision="float32"
     )
-    origin = {**facts, "copies": copies, "variants": dataclasses.asdict(recipe.augment)}
+    origin = {**facts, "copies": recipe.augment_copies, "variants": dataclasses.asdict(recipe.augment)}
     learning = task(head, seen, config={"origin": origin}, pictures=splits)
     result = run.train(learning, place / "head", **plan(head), **options)
     return result, _exported(result)
