@@ -5,7 +5,7 @@ A seed is a Python integer or two integers (an int32 or int64 tensor of shape [2
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def _uniform(seed, shape, stddev):
     return tf.random.stateless_uniform(shape, seed, -limit, limit)
 
 
-INITIALIZERS = {
+INITIALIZERS: dict[str, Callable[[Tensor, Sequence[int], int, int], Tensor]] = {
     "he_normal": lambda seed, shape, i, o: _normal(seed, shape, math.sqrt(2 / i)),  # arXiv:1502.01852
     "he_uniform": lambda seed, shape, i, o: _uniform(seed, shape, math.sqrt(2 / i)),
     "glorot_normal": lambda seed, shape, i, o: _normal(seed, shape, math.sqrt(2 / (i + o))),  # Glorot & Bengio 2010

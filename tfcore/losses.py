@@ -3,6 +3,8 @@
 LOSSES, at the end, is the one place where a name becomes a loss.
 """
 
+from collections.abc import Callable
+
 from tfcore import settings
 from tfcore.quiet import tf
 from tfcore.types import Array, Tensor
@@ -66,7 +68,7 @@ def sigmoid_mse(logits: Array, labels: Array) -> Tensor:
     return mse(tf.sigmoid(logits), labels)
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., Tensor]] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "sigmoid_mse": sigmoid_mse,

@@ -230,7 +230,7 @@ def _zip(weights, *others):
     return [(w, *(dense(other[path]) for other in flat)) for path, w in tree.flatten(weights).items()]
 
 
-OPTIMIZERS = {  # each takes learning_rate; adamw also weight_decay
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {  # each takes learning_rate; adamw also weight_decay
     "sgd": sgd,
     "momentum": momentum,
     "nesterov": functools.partial(momentum, nesterov=True),

@@ -32,8 +32,8 @@ LossFn = TypeAliasType("LossFn", Callable[[Tree, Tree, Structure, Seed], tuple[T
 # A side, or a pair (height, width).
 Size = TypeAliasType("Size", int | tuple[int, int])
 
-# What tf.function makes.
-Function = TypeAliasType("Function", tf.types.experimental.PolymorphicFunction)
+# What tf.function makes, and what that makes of one signature.
+Function = TypeAliasType("Function", tf.types.experimental.PolymorphicFunction | tf.types.experimental.ConcreteFunction)
 
 # step -> the learning rate, a float32 scalar.
 Schedule = TypeAliasType("Schedule", Callable[[Array], Tensor])
