@@ -8,38 +8,38 @@ from typing_extensions import TypeAliasType  # keeps its name in the reference; 
 
 from tfcore.quiet import tf
 
-# What comes out of TensorFlow.
 Tensor = TypeAliasType("Tensor", tf.Tensor)
+"""A tf.Tensor: what comes out."""
 
-# What goes in: variables, tensors and NumPy arrays are taken alike.
 Array = TypeAliasType("Array", tf.Tensor | tf.Variable | np.ndarray)
+"""What goes in: tensors, variables and NumPy arrays are taken alike."""
 
-# A nested dictionary of arrays, as in tfcore.tree: what a key leads to, a tree or an array, only its path says.
 Tree = TypeAliasType("Tree", dict[str, Any])
+"""A nested dictionary of arrays, as in tfcore.tree. Whether a key leads to a tree or to an array, its path says."""
 
-# An array, or tuples, lists and dictionaries of them, as in tf.nest: a batch, for example.
 Structure = TypeAliasType("Structure", Any)
+"""An array, or tuples, lists and dictionaries of them, as in tf.nest: a batch, for example."""
 
-# A Python integer, or two integers in an array [2].
 Seed = TypeAliasType("Seed", int | Array)
+"""An integer, or two integers in an array [2]."""
 
-# (logits [N, C], labels [N]) -> [N].
-Loss = TypeAliasType("Loss", Callable[[Array, Array], Array])
-
-# (weights, stats, batch, seed) -> loss, (metrics, new_stats).
-LossFn = TypeAliasType("LossFn", Callable[[Tree, Tree, Structure, Seed], tuple[Tensor, tuple[dict[str, Tensor], Tree]]])
-
-# A side, or a pair (height, width).
 Size = TypeAliasType("Size", int | tuple[int, int])
+"""A side, or a pair (height, width)."""
 
-# What tf.function makes, and what that makes of one signature.
-Function = TypeAliasType("Function", tf.types.experimental.PolymorphicFunction | tf.types.experimental.ConcreteFunction)
+Loss = TypeAliasType("Loss", Callable[[Array, Array], Array])
+"""(logits [N, C], labels [N]) -> [N]."""
 
-# step -> the learning rate, a float32 scalar.
+LossFn = TypeAliasType("LossFn", Callable[[Tree, Tree, Structure, Seed], tuple[Tensor, tuple[dict[str, Tensor], Tree]]])
+"""(weights, stats, batch, seed) -> loss, (metrics, new_stats)."""
+
 Schedule = TypeAliasType("Schedule", Callable[[Array], Tensor])
+"""step -> the learning rate, a float32 scalar."""
 
-# A number, or a schedule.
 LearningRate = TypeAliasType("LearningRate", float | Tensor | Schedule)
+"""A number, or a schedule."""
+
+Function = TypeAliasType("Function", tf.types.experimental.PolymorphicFunction | tf.types.experimental.ConcreteFunction)
+"""What tf.function makes, and what that makes of one signature."""
 
 
 class Inference(Protocol):

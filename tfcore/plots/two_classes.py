@@ -28,7 +28,7 @@ def overview(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequenc
     class_names = drawable(class_names)
     p, y = binary.checked(probabilities, labels)
     drawing, axes = figure(13, 8, nrows=2, ncols=3)
-    drawing.get_layout_engine().set(wspace=0.05, hspace=0.05)  # type: ignore[union-attr, call-arg]  # the constrained layout
+    drawing.get_layout_engine().set(wspace=0.05, hspace=0.05)  # type: ignore[union-attr, call-arg]  # constrained
     _thresholds(axes[0, 0], p, y)
     _precision_recall(axes[0, 1], p, y)
     _roc(axes[0, 2], p, y)

@@ -36,7 +36,7 @@ class Start(NamedTuple):
 
 def export(
     run_dir: str | Path, form: str, path: str | Path | None = None, *, calibration: np.ndarray | None = None
-) -> str | Path:
+) -> Path:
     """Exports a run of a recipe in one of FORMATS, durably, and returns the path.
 
     Args:
