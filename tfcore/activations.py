@@ -1,10 +1,15 @@
 """What every layer of a network gives, of a forward pass that was not written to tell it."""
 
+from collections.abc import Callable
+
+import numpy as np
+
 from tfcore.data.order import preprocess as default_preprocess
 from tfcore.quiet import tf
+from tfcore.types import Array, Inference, Tensor, Tree
 
 
-def recorded(forward):
+def recorded(forward: Inference) -> Callable[..., tuple[dict[str, Tensor], Tree]]:
     """Returns layers(weights, stats, x, *, training) -> {layer: its output, [N, ...]}, new_stats; for a `tf.function`.
 
     A layer is an outermost name scope, such as "conv1" of the models here, or of any layer of tfcore.layers that is
@@ -29,7 +34,14 @@ def recorded(forward):
     return layers
 
 
-def activations(forward, weights, stats, images, *, preprocess=default_preprocess):
+def activations(
+    forward: Inference,
+    weights: Tree,
+    stats: Tree,
+    images: Array,
+    *,
+    preprocess: Callable[[Array], Tensor] = default_preprocess,
+) -> dict[str, np.ndarray]:
     """Returns {layer: its output, [N, ...] float32 in NumPy}, in the order in which they are computed.
 
     Args:

@@ -3,13 +3,17 @@
 Every function takes probabilities: [N] floats in 0..1, and labels: [N], 0 or 1, and raises ValueError for others.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDING = 1e-6  # a softmax in float32 may end a bit above 1
 
 
-def measures(probabilities, labels, class_names=("0", "1")):
+def measures(
+    probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str] = ("0", "1")
+) -> dict[str, float]:
     """Returns {tag: Python float}, all finite: what one number can say about probabilities of class 1.
 
     "pearson": the correlation of probability and label; 0 where one of them is constant.
@@ -36,7 +40,7 @@ def measures(probabilities, labels, class_names=("0", "1")):
     return {tag: float(value) for tag, value in values.items()}
 
 
-def checked(probabilities, labels):
+def checked(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns both as arrays, [N] floats of the type they have and [N] int64; ValueError says what is wrong."""
     p, y = np.asarray(probabilities), np.asarray(labels)
     if p.ndim != 1 or p.shape != y.shape or not len(p):
@@ -50,7 +54,7 @@ def checked(probabilities, labels):
     return p.clip(0, 1), y.astype(np.int64)
 
 
-def at_thresholds(probabilities, labels):
+def at_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns accuracy, precision and recall at THRESHOLDS, [9] float64 each; 0 where there is nothing to count.
 
     An example is predicted as class 1 where its probability is above the threshold.
@@ -63,7 +67,7 @@ def at_thresholds(probabilities, labels):
     return np.mean(predicted == y, axis=1), precision, hits / np.maximum(y.sum(), 1)
 
 
-def roc(probabilities, labels):
+def roc(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Returns false positive rates [K] (growing), true positive rates [K] and the area under them.
 
     A set with one class only has no curve: no points, and the area 0.
@@ -77,7 +81,7 @@ def roc(probabilities, labels):
     return false_rates, true_rates, float(auc(false_rates, true_rates))
 
 
-def precision_recall(probabilities, labels):
+def precision_recall(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Returns recalls [K] (growing), precisions [K] and the area under the steps, the average precision.
 
     A set with one class only has no curve: no points, and the area 0.
@@ -91,7 +95,9 @@ def precision_recall(probabilities, labels):
     return recalls[::-1], precisions[::-1], float(average_precision_score(y, p))
 
 
-def calibration(probabilities, labels, bins=10):
+def calibration(
+    probabilities: np.ndarray, labels: np.ndarray, bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns mean probability, fraction of class 1 and count of examples in each of equal bins over 0..1.
 
     -> [bins] float64, [bins] float64, both 0 where a bin is empty, and [bins] int64.

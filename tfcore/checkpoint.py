@@ -3,13 +3,20 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from tfcore import files, tree
+from tfcore.training import TrainState
+from tfcore.types import Tree
+
+if TYPE_CHECKING:
+    from tfcore.models import inception_v3
 
 __all__ = ["export_weights", "import_keras_h5", "import_weights", "latest", "restore", "save"]
 
@@ -17,7 +24,9 @@ BEST = "best.safetensors"
 FORMAT = 1  # of the files that `write` writes; those that name none are of version 1
 
 
-def save(directory, state, meta=None, *, keep=3, best=False):
+def save(
+    directory: str | Path, state: TrainState, meta: dict[str, Any] | None = None, *, keep: int = 3, best: bool = False
+) -> Path:
     """Writes the whole `state` durably and removes all but the newest `keep` checkpoints.
 
     Args:
@@ -38,12 +47,12 @@ def save(directory, state, meta=None, *, keep=3, best=False):
     return path
 
 
-def checkpoints(directory):
+def checkpoints(directory: str | Path) -> list[Path]:
     """Returns the paths of the checkpoints, oldest first, without looking into them."""
     return sorted(Path(directory).glob("ckpt-*.safetensors"))
 
 
-def latest(directory, *, warn=print):
+def latest(directory: str | Path, *, warn: Callable[[str], object] = print) -> Path | None:
     """Returns the path of the newest whole checkpoint; None when there is none at all. warn(text) hears of broken ones.
 
     Raises:
@@ -61,7 +70,7 @@ def latest(directory, *, warn=print):
     return None
 
 
-def restore(path, state):
+def restore(path: str | Path, state: TrainState) -> dict[str, Any]:
     """Assigns all of a checkpoint to `state` and returns its meta.
 
     Raises:
@@ -76,7 +85,9 @@ def restore(path, state):
     return meta
 
 
-def export_weights(path, weights, stats=None, *, metadata=None):
+def export_weights(
+    path: str | Path, weights: Tree, stats: Tree | None = None, *, metadata: dict[str, Any] | None = None
+) -> None:
     """Writes weights and stats (trees of variables, tensors or arrays) to one safetensors file, durably.
 
     The names in the file are `weights/<path>` and `stats/<path>`; `metadata` is JSON.
@@ -84,7 +95,7 @@ def export_weights(path, weights, stats=None, *, metadata=None):
     write(path, _arrays({"weights": weights, "stats": stats or {}}), metadata or {})
 
 
-def import_weights(path):
+def import_weights(path: str | Path) -> tuple[Tree, Tree, dict[str, Any]]:
     """Reads what `export_weights` or `save` wrote. Returns weights, stats (trees of arrays) and the metadata.
 
     Raises:
@@ -98,7 +109,7 @@ def import_weights(path):
     return weights, stats, metadata
 
 
-def import_keras_h5(path, config):
+def import_keras_h5(path: str | Path, config: "inception_v3.Config") -> tuple[Tree, Tree]:
     """Reads a Keras file of InceptionV3: `tfcore.formats.keras_h5.import_keras_h5`, which says more.
 
     Args:
@@ -118,14 +129,14 @@ class OtherFormat(ValueError):
     """A file of another version of tfcore's format; the message names both."""
 
 
-def write(path, tensors, meta):
+def write(path: str | Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Writes {name: array} and JSON values to a safetensors file, durably."""
     header = {"format": FORMAT, "meta": meta, "names": list(tensors), "digest": _digest(tensors, meta)}
     with files.durable(path) as file:  # one entry of metadata: safetensors writes several in any order
         file.write(to_bytes(tensors, metadata={"tfcore": json.dumps(header)}))
 
 
-def read(path):
+def read(path: str | Path) -> tuple[Tree, dict[str, Any]]:
     """Returns the tree of arrays and the JSON values of a file of `write`.
 
     Raises:

@@ -11,7 +11,8 @@ import socket
 import sys
 import threading
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Self
 
 COME = 35.0  # seconds in which all workers must have come
 MEET = 12.0  # and then have begun together
@@ -24,20 +25,20 @@ EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type"
 class Cluster(NamedTuple):
     """Addresses of all workers, "host:port", the chief's first, and the number of this one."""
 
-    addresses: tuple
-    index: int
+    addresses: tuple[str, ...]
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name
 
     @property
-    def others(self):
+    def others(self) -> list[int]:
         """The numbers of the other workers."""
         return [i for i in range(len(self.addresses)) if i != self.index]
 
-    def name(self, i):
+    def name(self, i: int) -> str:
         """Returns "worker 1 (host:port)"."""
         return f"worker {i} ({self.addresses[i]})"
 
 
-def from_environment(text=None):
+def from_environment(text: str | None = None) -> Cluster:
     """Returns the Cluster of TF_CONFIG, the variable that TensorFlow reads, or of `text` in its place.
 
     Raises:
@@ -62,7 +63,7 @@ def from_environment(text=None):
     return cluster
 
 
-def host_and_port(address):
+def host_and_port(address: str) -> tuple[str, int]:
     """Returns ("host", 2222) of "host:2222". Raises ValueError: it is something else."""
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -70,7 +71,7 @@ def host_and_port(address):
     return host.strip("[]"), int(port)
 
 
-def trouble(address, seconds=ANSWER):
+def trouble(address: str, seconds: float = ANSWER) -> str:
     """Returns in words why a worker's port says nothing within so many seconds, "" where it does."""
     try:
         with socket.create_connection(host_and_port(address), timeout=seconds) as connection:
@@ -85,7 +86,7 @@ def trouble(address, seconds=ANSWER):
 
 
 @contextlib.contextmanager
-def door(address):
+def door(address: str) -> Iterator[None]:
     """Answers on the port of this worker while the block runs, so that the others see that it has come.
 
     Raises:
@@ -115,7 +116,7 @@ def door(address):
         thread.join()
 
 
-def wait_for_all(cluster, seconds=COME):
+def wait_for_all(cluster: Cluster, seconds: float = COME) -> None:
     """Waits until the port of every other worker answers.
 
     Raises:
@@ -137,20 +138,21 @@ class Watch:
     The process may wait in C++ for that worker, without end and deaf to signals; so it is ended from here.
     """
 
-    def __init__(self, cluster, *, end=None):
+    def __init__(self, cluster: Cluster, *, end: Callable[[str], object] | None = None) -> None:
         self._cluster, self._end = cluster, end or end_process
-        self._over, self._deadline = threading.Event(), None
+        self._over = threading.Event()
+        self._deadline: float | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._over.set()
 
     @contextlib.contextmanager
-    def begun_within(self, seconds):
+    def begun_within(self, seconds: float) -> Iterator[None]:
         """Ends this process unless the block, in which all workers begin, has ended within so many seconds."""
         self._deadline = time.monotonic() + seconds
         yield
@@ -176,12 +178,12 @@ class Watch:
         return ", ".join(found) or f"others are {', '.join(map(self._cluster.name, self._cluster.others))}"
 
 
-def gone(name, reason):
+def gone(name: str, reason: str) -> str:
     """Returns the sentence with which a process ends when another worker is gone."""
     return f"{name} is gone ({reason}), so this one ends; the same command on all goes on from the last checkpoint"
 
 
-def first_gone(cluster, seconds=SILENT):
+def first_gone(cluster: Cluster, seconds: float = SILENT) -> str:
     """Returns the sentence of the first other worker that is found to be gone, "" where all answer for so long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -192,7 +194,7 @@ def first_gone(cluster, seconds=SILENT):
     return ""
 
 
-def end_process(sentence):
+def end_process(sentence: str) -> None:
     """Ends the process at once, with status 1 and one line on stderr; checkpoints are whole whenever that is."""
     with contextlib.suppress(OSError):
         os.write(2, f"{os.path.basename(sys.argv[0])}: {sentence}\n".encode(errors="replace"))

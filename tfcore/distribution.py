@@ -11,13 +11,20 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfcore import cluster, files, tree
 from tfcore.quiet import tf
 from tfcore.training import TrainState
+from tfcore.types import Array, Tensor, Tree
+
+if TYPE_CHECKING:
+    from tfcore.run.directory import Place
+    from tfcore.run.plan import Plan
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 LOST = (
@@ -31,7 +38,7 @@ class Drifted(ValueError):
 
 
 @contextlib.contextmanager
-def started(name):
+def started(name: str) -> Iterator[tf.distribute.Strategy | None]:
     """Yields the strategy of this name: None for "none". Begin with it: TensorFlow must not have computed anything yet.
 
     "mirrored" takes all GPUs of this machine, or its logical CPU devices. "multi_worker" reads TF_CONFIG, waits for the
@@ -89,10 +96,10 @@ class Team:
     worker: int = 0
     workers: int = 1
     here: int = 1
-    addresses: tuple = ()
+    addresses: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, strategy):
+    def of(cls, strategy: tf.distribute.Strategy | None) -> "Team":
         """Returns the team of a strategy; None means one device."""
         if strategy is None:
             return cls()
@@ -105,20 +112,20 @@ class Team:
         return cls(strategy, first // here, replicas // here, here, addresses)
 
     @property
-    def replicas(self):
+    def replicas(self) -> int:
         """How many devices take a step together."""
         return self.workers * self.here
 
     @property
-    def chief(self):
+    def chief(self) -> bool:
         """True for the one worker that writes and prints."""
         return self.worker == 0
 
-    def name(self, worker):
+    def name(self, worker: int) -> str:
         """Returns "worker 1 (host:port)"."""
         return f"worker {worker}" + (f" ({self.addresses[worker]})" if self.addresses else "")
 
-    def refuse(self, plan):
+    def refuse(self, plan: "Plan") -> None:
         """Raises ValueError: a run of this plan cannot be shared by so many replicas."""
         if plan.batch_size % self.replicas:
             raise ValueError(f"batch_size={plan.batch_size} cannot be shared evenly by {self.replicas} replicas")
@@ -127,25 +134,25 @@ class Team:
 
     # Devices
 
-    def scope(self):
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
         """Returns what variables are made in: with several replicas here each variable has a copy on each of them."""
         return self.strategy.scope() if self.here > 1 else contextlib.nullcontext()
 
-    def copy_of(self, leaf):
+    def copy_of(self, leaf: Array) -> tf.Variable:
         """Returns a variable of `scope` with the value of `leaf`: itself where it is one."""
         if isinstance(leaf, tf.Variable) and (self.here == 1 or self.strategy.extended.variable_created_in_scope(leaf)):
             return leaf
         return tf.Variable(leaf, trainable=leaf.trainable if isinstance(leaf, tf.Variable) else True)
 
-    def copies(self, state):
+    def copies(self, state: TrainState) -> list[TrainState]:
         """Returns for each replica here the state of its own variables."""
         if self.here == 1:
             return [state]
         results = self.strategy.experimental_local_results
         parts = [[tree.map(lambda v: results(v)[i], part) for part in state[:4]] for i in range(self.here)]  # noqa: B023
-        return [TrainState(*part, results(state.step)[i]) for i, part in enumerate(parts)]
+        return [TrainState._make([*part, results(state.step)[i]]) for i, part in enumerate(parts)]
 
-    def run(self, fn, *args):
+    def run(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Calls fn(*args) on every replica and returns what the first one here returns."""
         if self.replicas == 1:
             return fn(*args)
@@ -154,19 +161,19 @@ class Team:
 
     # Shares of the data
 
-    def columns(self, indices):
+    def columns(self, indices: np.ndarray) -> np.ndarray:
         """Returns this worker's share of each batch. [steps, B] -> [steps, B / workers]."""
         size = indices.shape[1] // self.workers
         return indices[:, self.worker * size : (self.worker + 1) * size]
 
-    def rows(self, count):
+    def rows(self, count: int) -> slice:
         """Returns the slice of `count` examples that this worker evaluates."""
         return slice(count * self.worker // self.workers, count * (self.worker + 1) // self.workers)
 
     # What workers tell each other
 
     @functools.cached_property
-    def total(self):
+    def total(self) -> Callable[[Array], Tensor]:
         """words -> their sum over the workers, elementwise: a tensor or array [n] of the same n for all."""
 
         def own(words):
@@ -176,7 +183,7 @@ class Team:
 
         return tf.function(lambda words: self.run(own, words), autograph=False, reduce_retracing=True)
 
-    def numbers(self, number):
+    def numbers(self, number: int) -> list[int]:
         """Returns the number that each worker gives, in their order."""
         if self.workers == 1:
             return [number]
@@ -184,11 +191,11 @@ class Team:
         given[self.worker] = number
         return [int(n) for n in self.total(tf.constant(given)).numpy()]
 
-    def most(self, number):
+    def most(self, number: int) -> int:
         """Returns the largest of the numbers that the workers give."""
         return max(self.numbers(number))
 
-    def spoken(self, data):
+    def spoken(self, data: bytes) -> list[bytes]:
         """Returns the bytes that each worker gives, in their order."""
         if self.workers == 1:
             return [data]
@@ -200,13 +207,13 @@ class Team:
         begins = np.cumsum([0, *words])[:-1] * 4
         return [heard[begin : begin + size] for begin, size in zip(begins, sizes)]
 
-    def told(self, value):
+    def told(self, value: Any) -> Any:
         """Returns what the chief gives, JSON values; what the others give does not matter."""
         if self.workers == 1:
             return value
         return json.loads(self.spoken(json.dumps(value).encode() if self.chief else b"")[0])
 
-    def joined(self, array, axis=0):
+    def joined(self, array: np.ndarray, axis: int = 0) -> np.ndarray:
         """Returns the arrays of all workers, which are alike but for the length of `axis`, one behind the other."""
         if self.workers == 1:
             return array
@@ -214,7 +221,7 @@ class Team:
         parts = zip(self.spoken(array.tobytes()), self.numbers(array.shape[axis]))
         return np.concatenate([np.frombuffer(data, array.dtype).reshape(shape(n)) for data, n in parts], axis)
 
-    def take_over(self, state, value=None):
+    def take_over(self, state: TrainState, value: Any = None) -> Any:
         """Assigns the chief's state to that of all workers, bit by bit, and returns the chief's `value`."""
         if self.workers > 1:
             leaves = [*tree.leaves({"w": state.weights, "s": state.stats, "o": state.slots}), state.step]
@@ -228,7 +235,7 @@ class Team:
 
     # What must be alike
 
-    def agree(self, settings):
+    def agree(self, settings: Tree) -> None:
         """Raises ValueError: a worker was started with other settings, or has other data, than the chief.
 
         settings: a tree of JSON values.
@@ -241,7 +248,7 @@ class Team:
                 differences = (f"{short[name]} is {found.get(name)}, there {given[0].get(name)}" for name in names)
                 raise ValueError(f"{self.name(worker)} is not set up as {self.name(0)}: {'; '.join(differences)}")
 
-    def compare(self, state, when):
+    def compare(self, state: TrainState, when: str) -> None:
         """Compares a hash of every variable of every replica.
 
         Raises:
@@ -260,14 +267,14 @@ class Team:
 
     # Files
 
-    def own_directory(self, logdir):
+    def own_directory(self, logdir: str | Path) -> str | Path:
         """Returns the run directory for the chief; for others one of their own, which ends with the process."""
         if self.chief:
             return logdir
         mine = Path(_scratch().name)
         return Path(logdir) if Path(logdir).is_relative_to(mine) else mine / Path(logdir).name
 
-    def hand_out(self, place, *names):
+    def hand_out(self, place: "Place | Path", *names: str) -> None:
         """Writes the chief's files of these names in `place`, those that there are, into that of all workers."""
         for name in names if self.workers > 1 else ():
             path = place / name
@@ -278,7 +285,7 @@ class Team:
                     file.write(data)
 
     @contextlib.contextmanager
-    def naming_the_lost(self):
+    def naming_the_lost(self) -> Iterator[None]:
         """Makes of an error of TensorFlow, because another worker is gone, a ConnectionError that names that worker."""
         try:
             yield

@@ -10,7 +10,9 @@ import os
 import re
 import shutil
 import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
@@ -19,7 +21,7 @@ LOOKED_AT = 64  # of these pieces, when it is opened
 
 
 @contextlib.contextmanager
-def durable(path):
+def durable(path: str | Path) -> Iterator[BinaryIO]:
     """Opens a temporary file for writing bytes; when the block ends well it is synced and renamed to `path`.
 
     After a crash at any instant `path` is the old file or the new one, whole.
@@ -41,7 +43,7 @@ def durable(path):
     sync_directory(path.parent)
 
 
-def link(existing, path):
+def link(existing: str | Path, path: str | Path) -> None:
     """Makes `path` a second name of `existing`, or a copy where the disk has no second names; `path` is never half."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -58,7 +60,7 @@ def link(existing, path):
 
 
 @contextlib.contextmanager
-def durable_directory(path):
+def durable_directory(path: str | Path) -> Iterator[Path]:
     """Yields a new directory to write into; when the block ends well it is synced and renamed to `path`.
 
     After a crash at any instant `path` is the old directory, or absent, or the new one, whole.
@@ -81,7 +83,7 @@ def durable_directory(path):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def sync_directory(directory):
+def sync_directory(directory: str | Path) -> None:
     """Makes renames in `directory` survive a power cut."""
     _sync(directory)
 
@@ -94,13 +96,13 @@ def _sync(path):
         os.close(descriptor)
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Writes `text` as UTF-8, durably."""
     with durable(path) as file:
         file.write(text.encode())
 
 
-def remove_leftovers(directory):
+def remove_leftovers(directory: str | Path) -> None:
     """Removes what killed processes left of durable writes. Call it while holding the directory's lock."""
     for leftover in Path(directory).glob(".*.tmp"):
         if re.search(r"\.\d+\.tmp$", leftover.name) and leftover.is_file():
@@ -109,7 +111,7 @@ def remove_leftovers(directory):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-_held = set()  # the open lock files of this process
+_held: set[TextIO] = set()  # the open lock files of this process
 
 
 def _let_go_in_child():
@@ -123,7 +125,7 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 @contextlib.contextmanager
-def locked(directory, *, wait=False):
+def locked(directory: str | Path, *, wait: bool = False) -> Iterator[None]:
     """Holds `directory` for this process; the lock ends with the process, however it ends.
 
     Args:
@@ -153,7 +155,13 @@ def _lock(file, directory, wait):
         raise BlockingIOError(message) from None
 
 
-def cached_array(directory, dtype, shape, facts, items):
+def cached_array(
+    directory: str | Path,
+    dtype: np.typing.DTypeLike,
+    shape: Sequence[int],
+    facts: Any,
+    items: Callable[[], Iterable[tuple[np.ndarray, Any]]],
+) -> tuple[np.ndarray, list[Any]]:
     """Returns the array that `directory` holds; builds it first where it is missing or not whole.
 
     The rows lie one behind the other in array.bin; manifest.json is written last, and without one that fits there is

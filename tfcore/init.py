@@ -5,14 +5,16 @@ A seed is a Python integer or two integers (an int32 or int64 tensor of shape [2
 
 import math
 import zlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tfcore import settings
 from tfcore.quiet import tf
+from tfcore.types import Seed, Tensor
 
 
-def as_seed(seed):
+def as_seed(seed: Seed) -> Tensor:
     """Returns `seed` as two 32-bit integers, [2] int32: the form that TensorFlow's stateless ops take.
 
     Raises:
@@ -29,7 +31,7 @@ def as_seed(seed):
     return seed
 
 
-def fold_in(seed, data):
+def fold_in(seed: Seed, data: str | int | Tensor) -> Tensor:
     """Returns a new seed that depends on `seed` and `data`, a string or an integer (a number or a tensor)."""
     if isinstance(data, str):
         data = zlib.crc32(data.encode()) & 0x7FFFFFFF
@@ -46,7 +48,7 @@ def _uniform(seed, shape, stddev):
     return tf.random.stateless_uniform(shape, seed, -limit, limit)
 
 
-INITIALIZERS = {
+INITIALIZERS: dict[str, Callable[[Tensor, Sequence[int], int, int], Tensor]] = {
     "he_normal": lambda seed, shape, i, o: _normal(seed, shape, math.sqrt(2 / i)),  # arXiv:1502.01852
     "he_uniform": lambda seed, shape, i, o: _uniform(seed, shape, math.sqrt(2 / i)),
     "glorot_normal": lambda seed, shape, i, o: _normal(seed, shape, math.sqrt(2 / (i + o))),  # Glorot & Bengio 2010
@@ -58,7 +60,7 @@ INITIALIZERS = {
 }
 
 
-def weight(init, seed, shape):
+def weight(init: str, seed: Seed, shape: Sequence[int]) -> Tensor:
     """Draws an initial weight of `shape` [..., I, O], float32; the leading axes are the receptive field of a kernel.
 
     Raises:
@@ -69,6 +71,6 @@ def weight(init, seed, shape):
     return INITIALIZERS[init](as_seed(seed), shape, field * shape[-2], field * shape[-1])
 
 
-def bias(init, seed, size):
+def bias(init: str, seed: Seed, size: int) -> Tensor:
     """Returns zeros [size], float32; with `init` "normal" N(0, 1), as the MNIST post draws its biases."""
     return tf.random.stateless_normal([size], as_seed(seed)) if init == "normal" else tf.zeros([size])

@@ -8,9 +8,10 @@ the scopes around it, and the place that an error message begins with.
 from tfcore import replicas
 from tfcore.init import as_seed, bias as init_bias, fold_in, weight as init_weight
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Size, Tensor, Tree
 
 
-def dense_init(seed, in_dim, out_dim, *, init="he_normal"):
+def dense_init(seed: Seed, in_dim: int, out_dim: int, *, init: str = "he_normal") -> Tree:
     """Draws the weights of `dense`: {"w": [I, O], "b": [O]}, float32 variables; `init` is a name in tfcore.init."""
     return {
         "w": tf.Variable(init_weight(init, fold_in(seed, "w"), [in_dim, out_dim])),
@@ -18,7 +19,7 @@ def dense_init(seed, in_dim, out_dim, *, init="he_normal"):
     }
 
 
-def dense(weights, x, *, name="dense"):
+def dense(weights: Tree, x: Array, *, name: str = "dense") -> Tensor:
     """x w + b.
 
     Args:
@@ -38,7 +39,15 @@ def dense(weights, x, *, name="dense"):
         return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
 
 
-def conv2d_init(seed, kernel, in_channels, out_channels, *, bias=True, init="he_normal"):
+def conv2d_init(
+    seed: Seed,
+    kernel: Size,
+    in_channels: int,
+    out_channels: int,
+    *,
+    bias: bool = True,
+    init: str = "he_normal",
+) -> Tree:
     """Draws the weights of `conv2d`: {"w": [kh, kw, I, O], "b": [O]}, float32 variables.
 
     `kernel` is a size or a pair (kh, kw); without `bias` there is no "b".
@@ -50,7 +59,7 @@ def conv2d_init(seed, kernel, in_channels, out_channels, *, bias=True, init="he_
     return weights
 
 
-def conv2d(weights, x, *, stride=1, padding="SAME", name="conv2d"):
+def conv2d(weights: Tree, x: Array, *, stride: Size = 1, padding: str = "SAME", name: str = "conv2d") -> Tensor:
     """The cross-correlation of x with w, plus b: y[n, i, j, o] = sum over a, b, c of x[n, i+a, j+b, c] w[a, b, c, o].
 
     Args:
@@ -75,12 +84,26 @@ def conv2d(weights, x, *, stride=1, padding="SAME", name="conv2d"):
         return tf.nn.bias_add(y, weights["b"]) if "b" in weights else y
 
 
-def max_pool(x, *, size=2, stride=2, padding="VALID", name="max_pool"):
+def max_pool(
+    x: Array,
+    *,
+    size: Size = 2,
+    stride: Size = 2,
+    padding: str = "VALID",
+    name: str = "max_pool",
+) -> Tensor:
     """The largest value in each window. x: [N, H, W, C] -> [N, H', W', C]; `size` and `stride` as in `conv2d`."""
     return _pool(tf.nn.max_pool2d, x, size, stride, padding, name)
 
 
-def avg_pool(x, *, size=2, stride=2, padding="VALID", name="avg_pool"):
+def avg_pool(
+    x: Array,
+    *,
+    size: Size = 2,
+    stride: Size = 2,
+    padding: str = "VALID",
+    name: str = "avg_pool",
+) -> Tensor:
     """The mean of each window, padding not counted. x: [N, H, W, C] -> [N, H', W', C]."""
     return _pool(tf.nn.avg_pool2d, x, size, stride, padding, name)
 
@@ -93,7 +116,7 @@ def _pool(pool, x, size, stride, padding, name):
         return pool(x, _pair(size), _pair(stride), padding)
 
 
-def global_avg_pool(x, *, name="global_avg_pool"):
+def global_avg_pool(x: Array, *, name: str = "global_avg_pool") -> Tensor:
     """The mean over height and width. x: [N, H, W, C] -> [N, C]."""
     with tf.name_scope(name):
         x = tf.convert_to_tensor(x)
@@ -102,7 +125,7 @@ def global_avg_pool(x, *, name="global_avg_pool"):
         return tf.reduce_mean(x, [1, 2])
 
 
-def flatten(x):
+def flatten(x: Array) -> Tensor:
     """All axes after the first as one. x: [N, ...] -> [N, D]."""
     x = tf.convert_to_tensor(x)
     columns = x.shape[1:].num_elements()
@@ -111,7 +134,7 @@ def flatten(x):
     return tf.reshape(x, [-1 if x.shape[0] is None else x.shape[0], columns])
 
 
-def batch_norm_init(channels, *, scale=True):
+def batch_norm_init(channels: int, *, scale: bool = True) -> tuple[Tree, Tree]:
     """Returns weights {"scale": [C], "offset": [C]} and stats {"mean": [C], "variance": [C]}, float32 variables."""
     weights = {"scale": tf.Variable(tf.ones([channels]))} if scale else {}
     weights["offset"] = tf.Variable(tf.zeros([channels]))
@@ -122,7 +145,16 @@ def batch_norm_init(channels, *, scale=True):
     return weights, stats
 
 
-def batch_norm(weights, stats, x, *, training, decay=0.99, epsilon=1e-3, name="batch_norm"):
+def batch_norm(
+    weights: Tree,
+    stats: Tree,
+    x: Array,
+    *,
+    training: bool,
+    decay: float = 0.99,
+    epsilon: float = 1e-3,
+    name: str = "batch_norm",
+) -> tuple[Tensor, Tree]:
     """(x - mean) / sqrt(variance + epsilon) * scale + offset, per channel (Ioffe & Szegedy, arXiv:1502.03167).
 
     Args:
@@ -196,7 +228,7 @@ def _moved(average, value, decay):
     return average * decay + tf.cast(value, average.dtype) * (1 - decay)
 
 
-def dropout(x, *, rate, seed, name="dropout"):
+def dropout(x: Array, *, rate: float, seed: Seed | None, name: str = "dropout") -> Tensor:
     """Zeroes a fraction `rate` of x and divides the rest by 1 - rate (Srivastava et al., JMLR 15, 2014).
 
     Args:

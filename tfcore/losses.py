@@ -3,11 +3,14 @@
 LOSSES, at the end, is the one place where a name becomes a loss.
 """
 
+from collections.abc import Callable
+
 from tfcore import settings
 from tfcore.quiet import tf
+from tfcore.types import Array, Tensor
 
 
-def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
+def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> Tensor:
     """-sum over classes of target * log softmax(logits).
 
     Args:
@@ -36,7 +39,7 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
     return tf.nn.softmax_cross_entropy_with_logits(labels=target, logits=logits)
 
 
-def sigmoid_cross_entropy(logits, labels, *, label_smoothing=0.0):
+def sigmoid_cross_entropy(logits: Array, labels: Array, *, label_smoothing: float = 0.0) -> Tensor:
     """-y log p - (1 - y) log(1 - p), where p = sigmoid(logits).
 
     Args:
@@ -53,32 +56,32 @@ def sigmoid_cross_entropy(logits, labels, *, label_smoothing=0.0):
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits)
 
 
-def mse(predictions, labels):
+def mse(predictions: Array, labels: Array) -> Tensor:
     """(prediction - label)^2. predictions, labels: [N] or [N, 1] -> [N]; ValueError for other shapes."""
     predictions, labels = _columns(predictions, labels, "predictions")
     return tf.math.squared_difference(predictions, labels)
 
 
-def sigmoid_mse(logits, labels):
+def sigmoid_mse(logits: Array, labels: Array) -> Tensor:
     """(sigmoid(logit) - label)^2: the loss of the pets posts. logits, labels as in `sigmoid_cross_entropy` -> [N]."""
     logits, labels = _columns(logits, labels)
     return mse(tf.sigmoid(logits), labels)
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[..., Tensor]] = {
     "softmax_cross_entropy": softmax_cross_entropy,
     "sigmoid_cross_entropy": sigmoid_cross_entropy,
     "sigmoid_mse": sigmoid_mse,
 }
 
 
-def check_classes(labels):
+def check_classes(labels: Tensor) -> None:
     """Raises ValueError unless the labels are integers, the numbers of classes."""
     if not labels.dtype.is_integer:
         raise ValueError(f"labels are {labels.dtype.name}, classes are integers")
 
 
-def check_lengths(values, labels, name="logits"):
+def check_lengths(values: Tensor, labels: Tensor, name: str = "logits") -> None:
     """Raises ValueError when there are not as many labels as values, where both numbers are known."""
     if not values.shape[:1].is_compatible_with(labels.shape[:1]):
         raise ValueError(f"{values.shape[0]} {name}, but {labels.shape[0]} labels")

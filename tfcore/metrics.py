@@ -4,9 +4,10 @@ import numpy as np
 
 from tfcore.losses import check_classes, check_lengths
 from tfcore.quiet import tf
+from tfcore.types import Array, Tensor
 
 
-def predicted(logits):
+def predicted(logits: Array) -> Tensor:
     """The class of each example. logits: [N, C], or [N] or [N, 1] for two classes -> [N] int32.
 
     Raises:
@@ -20,7 +21,7 @@ def predicted(logits):
     return tf.argmax(logits, axis=-1, output_type=tf.int32)
 
 
-def probabilities(logits):
+def probabilities(logits: Array) -> Tensor:
     """The probability of each class. logits: [N, C], or [N, 1] for two classes -> [N, max(C, 2)] float32."""
     logits = tf.cast(logits, tf.float32)
     if logits.shape[-1] == 1:
@@ -28,7 +29,7 @@ def probabilities(logits):
     return tf.nn.softmax(logits)
 
 
-def accuracy(logits, labels):
+def accuracy(logits: Array, labels: Array) -> Tensor:
     """The fraction of examples whose predicted class is their label.
 
     Args:
@@ -46,7 +47,7 @@ def accuracy(logits, labels):
     return tf.reduce_mean(tf.cast(right, tf.float32))
 
 
-def top_k(logits, labels, k):
+def top_k(logits: Array, labels: Array, k: int) -> float:
     """The fraction of examples whose label is among the k largest logits; ties count for the label, NaN against it.
 
     Args:
@@ -64,7 +65,7 @@ def top_k(logits, labels, k):
     return float(np.mean(np.sum(~(logits <= own[:, np.newaxis]), axis=1) < k))
 
 
-def most_wrong(logits, labels, count):
+def most_wrong(logits: Array, labels: Array, count: int) -> np.ndarray:
     """The wrong examples whose true class was given the least probability, the worst first.
 
     logits: as in `probabilities`; labels: [N] integers -> at most `count` indices, in NumPy.
@@ -75,7 +76,7 @@ def most_wrong(logits, labels, count):
     return wrong[np.argsort(of_truth[wrong], kind="stable")][:count]
 
 
-def confusion_matrix(labels, predictions, classes):
+def confusion_matrix(labels: Array, predictions: Array, classes: int) -> np.ndarray:
     """Entry [i, j] counts the examples of class i that were predicted as j. -> [classes, classes] int64.
 
     Raises:
@@ -90,7 +91,7 @@ def confusion_matrix(labels, predictions, classes):
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def precision_recall(confusion):
+def precision_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns precision and recall of each class, [C] float64 each; 0 where there is nothing to count."""
     right = np.diag(confusion).astype(np.float64)
     return right / np.maximum(confusion.sum(axis=0), 1), right / np.maximum(confusion.sum(axis=1), 1)

@@ -13,33 +13,48 @@ from typing import NamedTuple
 
 from tfcore import settings, tree
 from tfcore.quiet import tf
+from tfcore.types import Array, LearningRate, Tensor, Tree
 
 
 class Optimizer(NamedTuple):
     """init(weights) -> slots; update(weights, grads, slots, step) -> None, assigns weights and slots."""
 
-    init: Callable
-    update: Callable
+    init: Callable[[Tree], Tree]
+    update: Callable[[Tree, Tree, Tree, Tensor], None]
 
 
-def sgd_rule(g, *, learning_rate):
+def sgd_rule(g: Tensor, *, learning_rate: float | Tensor) -> Tensor:
     """Returns delta = -learning_rate g."""
     return -learning_rate * g
 
 
-def momentum_rule(g, m, *, learning_rate, momentum, nesterov):
+def momentum_rule(
+    g: Tensor, m: Tensor, *, learning_rate: float | Tensor, momentum: float, nesterov: bool
+) -> tuple[Tensor, Tensor]:
     """m = momentum m + g; delta = -learning_rate m, or, Nesterov's, -learning_rate (momentum m + g)."""
     m = momentum * m + g
     return -learning_rate * (momentum * m + g if nesterov else m), m
 
 
-def rmsprop_rule(g, v, *, learning_rate, decay, epsilon):
+def rmsprop_rule(
+    g: Tensor, v: Tensor, *, learning_rate: float | Tensor, decay: float, epsilon: float
+) -> tuple[Tensor, Tensor]:
     """v = decay v + (1 - decay) g^2; delta = -learning_rate g / sqrt(v + epsilon) (Tieleman & Hinton 2012)."""
     v = decay * v + (1 - decay) * tf.square(g)
     return -learning_rate * g * tf.math.rsqrt(v + epsilon), v
 
 
-def adam_rule(g, m, v, t, *, learning_rate, beta1, beta2, epsilon):
+def adam_rule(
+    g: Tensor,
+    m: Tensor,
+    v: Tensor,
+    t: Tensor,
+    *,
+    learning_rate: float | Tensor,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The change of a weight by Adam, in the order of computation that section 2 of arXiv:1412.6980 recommends.
 
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
@@ -57,7 +72,7 @@ def adam_rule(g, m, v, t, *, learning_rate, beta1, beta2, epsilon):
     return -(m * rate) / (tf.sqrt(v) + epsilon), m, v
 
 
-def rate_at(learning_rate, step):
+def rate_at(learning_rate: LearningRate, step: Array) -> Tensor:
     """Returns the learning rate at `step`, a float32 scalar: the number itself, or the schedule's value."""
     return tf.cast(learning_rate(step) if callable(learning_rate) else learning_rate, tf.float32)
 
@@ -68,7 +83,7 @@ def _check_rate(learning_rate):
         settings.not_negative("learning_rate", settings.plain(learning_rate))
 
 
-def sgd(learning_rate=1e-2):
+def sgd(learning_rate: LearningRate = 1e-2) -> Optimizer:
     """Plain gradient descent; no slots."""
     _check_rate(learning_rate)
 
@@ -80,7 +95,7 @@ def sgd(learning_rate=1e-2):
     return Optimizer(lambda weights: {}, update)
 
 
-def momentum(learning_rate=1e-2, *, momentum=0.9, nesterov=False):
+def momentum(learning_rate: LearningRate = 1e-2, *, momentum: float = 0.9, nesterov: bool = False) -> Optimizer:
     """Gradient descent with one momentum buffer per weight, slot "m" (Polyak 1964; Sutskever et al. 2013)."""
     _check_rate(learning_rate)
     settings.fraction("momentum", momentum)
@@ -98,7 +113,7 @@ def momentum(learning_rate=1e-2, *, momentum=0.9, nesterov=False):
     return Optimizer(lambda weights: {"m": tree.zeros_like(weights)}, update)
 
 
-def rmsprop(learning_rate=1e-3, *, decay=0.9, epsilon=1e-7):
+def rmsprop(learning_rate: LearningRate = 1e-3, *, decay: float = 0.9, epsilon: float = 1e-7) -> Optimizer:
     """RMSprop, slot "v"."""
     _check_rate(learning_rate)
     settings.fraction("decay", decay)
@@ -114,7 +129,9 @@ def rmsprop(learning_rate=1e-3, *, decay=0.9, epsilon=1e-7):
     return Optimizer(lambda weights: {"v": tree.zeros_like(weights)}, update)
 
 
-def adam(learning_rate=1e-3, *, beta1=0.9, beta2=0.999, epsilon=1e-7):
+def adam(
+    learning_rate: LearningRate = 1e-3, *, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-7
+) -> Optimizer:
     """Adam, slots "m" and "v": `adam_rule` to the bit, in float32 and float64, eager, in a graph and under XLA.
 
     That is so where TensorFlow's own kernel rounds after every operation, as on x86-64; elsewhere up to one rounding.
@@ -123,12 +140,20 @@ def adam(learning_rate=1e-3, *, beta1=0.9, beta2=0.999, epsilon=1e-7):
     return adamw(learning_rate, weight_decay=0.0, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
 
-def is_kernel(path):
+def is_kernel(path: str) -> bool:
     """True for the weights that are multiplied with data, `.../w`; biases, scales and offsets are not decayed."""
     return path.split("/")[-1] == "w"
 
 
-def adamw(learning_rate=1e-3, *, weight_decay=1e-4, decays=is_kernel, beta1=0.9, beta2=0.999, epsilon=1e-7):
+def adamw(
+    learning_rate: LearningRate = 1e-3,
+    *,
+    weight_decay: float = 1e-4,
+    decays: Callable[[str], bool] = is_kernel,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-7,
+) -> Optimizer:
     """Adam that also takes learning_rate * weight_decay * w off each weight whose path `decays` (arXiv:1711.05101).
 
     The decay comes first, then `adam_rule`; all else is as in `adam`.
@@ -159,7 +184,7 @@ def adamw(learning_rate=1e-3, *, weight_decay=1e-4, decays=is_kernel, beta1=0.9,
     return Optimizer(init, update)
 
 
-def clipped(optimizer, max_norm):
+def clipped(optimizer: Optimizer, max_norm: float) -> Optimizer:
     """`optimizer` on gradients that are scaled down together when their global norm exceeds `max_norm`."""
     settings.positive("max_norm", max_norm)
 
@@ -170,7 +195,7 @@ def clipped(optimizer, max_norm):
     return Optimizer(optimizer.init, update)
 
 
-def averaged(optimizer, decay):
+def averaged(optimizer: Optimizer, decay: float) -> Optimizer:
     """`optimizer` that also keeps an exponential moving average of the weights: slots["average"].
 
     average = d average + (1 - d) w after each update, d = min(decay, (1 + t) / (10 + t)), so that the first steps
@@ -205,7 +230,7 @@ def _zip(weights, *others):
     return [(w, *(dense(other[path]) for other in flat)) for path, w in tree.flatten(weights).items()]
 
 
-OPTIMIZERS = {  # each takes learning_rate; adamw also weight_decay
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {  # each takes learning_rate; adamw also weight_decay
     "sgd": sgd,
     "momentum": momentum,
     "nesterov": functools.partial(momentum, nesterov=True),

@@ -11,12 +11,13 @@ import gc
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 
 __all__ = ["tf", "without_chatter"]
 
 
 @contextlib.contextmanager
-def without_chatter():
+def without_chatter() -> Iterator[None]:
     """Keeps from stderr what C++ prints there, however low its level; shows it after all when the block fails."""
     try:
         kept, file = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115

@@ -3,7 +3,11 @@
 Replicas take equal shares of the rows of a batch, in the order of their numbers.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from tfcore.quiet import tf
+from tfcore.types import Structure, Tensor
 
 
 def _context():
@@ -12,7 +16,7 @@ def _context():
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def mean(values):
+def mean(values: Structure) -> Structure:
     """Returns the mean of each tensor over the replicas; with one replica, `values` itself.
 
     Tensors of one dtype travel as one flat tensor: a reduction costs its time even where it is small.
@@ -21,7 +25,7 @@ def mean(values):
     if context is None:
         return values
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(values)]
-    reduced = {}
+    reduced: dict[int, Tensor] = {}
     for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
         alike = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
         flat = tf.concat([tf.reshape(leaves[i], [-1]) for i in alike], axis=0)
@@ -31,7 +35,7 @@ def mean(values):
     return tf.nest.pack_sequence_as(values, [reduced[i] for i in range(len(leaves))])
 
 
-def own(rows):
+def own(rows: Tensor) -> Tensor:
     """Returns this replica's share of the rows that the replicas of this process have. [B, ...] -> [B / n, ...]."""
     context = _context()
     here = len(context.strategy.extended.worker_devices) if context else 1
@@ -41,7 +45,7 @@ def own(rows):
     return tf.slice(rows, *_share(rows.shape, size, context.replica_id_in_sync_group % here))
 
 
-def drawn(draw, shape):
+def drawn(draw: Callable[[Any], Tensor], shape: Sequence[int] | Tensor) -> Tensor:
     """Returns draw(shape), [N, ...]; with several replicas this one's rows of the whole batch's.
 
     So what is random belongs to an example's place in the batch, however many replicas share that.
@@ -54,7 +58,7 @@ def drawn(draw, shape):
     return tf.slice(draw(whole), *_share(shape, shape[0], context.replica_id_in_sync_group))
 
 
-def several():
+def several() -> bool:
     """True inside of a function that several replicas run."""
     return _context() is not None
 

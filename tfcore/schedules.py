@@ -4,18 +4,20 @@ A learning rate is at least 0 and finite: ValueError where one is not.
 """
 
 import math
+from collections.abc import Sequence
 
 from tfcore import settings
 from tfcore.quiet import tf
+from tfcore.types import Schedule
 
 
-def constant(value):
+def constant(value: float) -> Schedule:
     """`value` at every step."""
     settings.not_negative("value", settings.plain(value))
     return lambda step: tf.constant(value, tf.float32)
 
 
-def piecewise(boundaries, values):
+def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """values[i] before boundaries[i], and values[-1] from the last boundary on.
 
     Raises:
@@ -33,7 +35,7 @@ def piecewise(boundaries, values):
     return schedule
 
 
-def cosine(peak, total_steps, *, warmup_steps=0, final=0.0):
+def cosine(peak: float, total_steps: int, *, warmup_steps: int = 0, final: float = 0.0) -> Schedule:
     """Rises linearly to `peak` in `warmup_steps`, then falls along half a cosine to `final` at `total_steps`.
 
     The paper is arXiv:1608.03983. The first of w warm-up steps runs at peak / w; after `total_steps` it is `final`.

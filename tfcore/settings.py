@@ -5,61 +5,64 @@ Only Python's own numbers count, because a configuration is written as JSON; whe
 them into these.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 FLOAT32_MAX = 3.4e38
 
 
-def require(condition, name, value, rule):
+def require(condition: bool, name: str, value: Any, rule: str) -> None:
     """Raises ValueError "name=value rule" unless `condition`; the rule goes on, such as "must be positive"."""
     if not condition:
         raise ValueError(f"{name}={value!r} {rule}")
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Returns a NumPy number as Python's own, anything else as it is."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def flag(name, value):
+def flag(name: str, value: Any) -> None:
     """True or False."""
     require(isinstance(value, bool), name, value, "must be True or False")
 
 
-def one_of(name, value, choices):
+def one_of(name: str, value: Any, choices: Iterable[str]) -> None:
     """A name of `choices`, written exactly so."""
     require(isinstance(value, str) and value in choices, name, value, f"is not one of {', '.join(choices)}")
 
 
-def integer(name, value, *, least=1):
+def integer(name: str, value: Any, *, least: int = 1) -> None:
     """An integer of at least `least`."""
     kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
     require(_is_integer(value) and value >= least, name, value, f"must be {kind}")
 
 
-def integers(name, value, *, length=None):
+def integers(name: str, value: Any, *, length: int | None = None) -> None:
     """A tuple of positive integers, of any length unless told otherwise."""
     fits = is_widths(value) and length in (None, len(value))
     count = "" if length is None else f"{length} "
     require(fits, name, value, f"must be a tuple of {count}positive integers")
 
 
-def is_widths(value):
+def is_widths(value: Any) -> bool:
     """True for a tuple of positive integers."""
     return isinstance(value, tuple) and all(_is_integer(item) and item >= 1 for item in value)
 
 
-def positive(name, value):
+def positive(name: str, value: Any) -> None:
     """A number above 0 that is finite, also in float32."""
     require(_is_number(value) and 0 < value <= FLOAT32_MAX, name, value, "must be positive and finite")
 
 
-def not_negative(name, value):
+def not_negative(name: str, value: Any) -> None:
     """A number of at least 0 that is finite, also in float32."""
     require(_is_number(value) and 0 <= value <= FLOAT32_MAX, name, value, "must be at least 0 and finite")
 
 
-def fraction(name, value):
+def fraction(name: str, value: Any) -> None:
     """A number in [0, 1): a drop probability, a decay, a share that is never all."""
     require(_is_number(value) and 0 <= value < 1, name, value, "must be at least 0 and below 1")
 

@@ -5,7 +5,7 @@ import sys
 import unicodedata
 
 
-def readable(name):
+def readable(name: str) -> str:
     r"""Returns a name as it can be shown anywhere: bytes that are not UTF-8 as \xe9, control characters as \x1b."""
     return "".join(_escaped(c) if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in name)
 
@@ -28,13 +28,13 @@ EXTRAS = {  # what an installation may lack, and the extra of tfcore that brings
 }
 
 
-def with_extra(error):
+def with_extra(error: Exception) -> str:
     """Returns the text of an error; of a package that is missing with what to install."""
     name = (error.name or "").split(".")[0] if isinstance(error, ImportError) else ""
     return f"{name} is not installed: pip install tfcore[{EXTRAS[name]}]" if name in EXTRAS else str(error)
 
 
-def warn(text):
+def warn(text: str) -> None:
     """Prints the first line of `text` on stderr, where there is one."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
         if sys.stderr:

@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from types import FrameType
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-_watched = set()  # the pipes of this process, of `second_ends`
+_watched: set[int] = set()  # the pipes of this process, of `second_ends`
 
 
 class Asked(KeyboardInterrupt):
@@ -19,7 +21,7 @@ class Requests(list):
 
     raising = False
 
-    def note(self, signum, frame):
+    def note(self, signum: int, frame: FrameType | None) -> None:
         """Is the handler: it only takes the number down, so that two signals in one call are no trouble."""
         self.append(signum)
         impatient = len(self) > 1 and not _watched  # as in Jupyter, where no thread of ours ends the process
@@ -28,7 +30,7 @@ class Requests(list):
             raise Asked
 
     @contextlib.contextmanager
-    def at_once(self):
+    def at_once(self) -> Iterator[None]:
         """Ends the block, which changes nothing that lasts, when a signal comes or has come: it raises Asked."""
         if self:
             raise Asked
@@ -40,7 +42,7 @@ class Requests(list):
 
 
 @contextlib.contextmanager
-def stop_requested():
+def stop_requested() -> Iterator[Requests]:
     """Yields the Requests that receive SIGINT and SIGTERM; the second ends the process, as `second_ends` says."""
     received = Requests()
     if threading.current_thread() is not threading.main_thread():
@@ -66,7 +68,7 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 @contextlib.contextmanager
-def second_ends():
+def second_ends() -> Iterator[None]:
     """While the block runs the second SIGINT or SIGTERM ends the process with 128 + its number, whatever C++ does.
 
     Python's own handlers wait until C++ returns; a thread that reads what the system's handler wrote does not. Where
@@ -104,7 +106,7 @@ def _watch(reader):
     os.close(reader)
 
 
-def end_in_one_line():
+def end_in_one_line() -> None:
     """Makes the first SIGINT or SIGTERM end the process at once with one line: where nothing is to be saved or removed.
 
     An exception would not do while modules are imported: it may become another one there, with a traceback.
@@ -114,7 +116,7 @@ def end_in_one_line():
         signal.signal(number, lambda signum, frame: end_now(signum, stderr))
 
 
-def end_now(signum, stderr=2):
+def end_now(signum: int, stderr: int = 2) -> None:
     """Ends the process at once with one line on stderr; what is being written is left as after a kill."""
     line = f"{os.path.basename(sys.argv[0])}: ended by {signal.Signals(signum).name}\n"
     with contextlib.suppress(OSError):

@@ -1,15 +1,17 @@
 """The step, the loop around it, and the evaluation: the words that a run, or a program of yours, is made of."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfcore import losses, metrics as measures, replicas, tree
-from tfcore.data.order import batch_indices, preprocess as default_preprocess
+from tfcore.data.order import Rows, batch_indices, preprocess as default_preprocess
 from tfcore.init import fold_in
 from tfcore.optimizers import Optimizer
 from tfcore.quiet import tf
+from tfcore.types import Array, Forward, Function, Inference, Loss, LossFn, Seed, Structure, Tensor, Tree
 
 
 class TrainState(NamedTuple):
@@ -18,10 +20,10 @@ class TrainState(NamedTuple):
     `trainable` is the sub-dictionary of `weights` that learns; `slots` belong to the optimizer.
     """
 
-    weights: dict
-    trainable: dict
-    stats: dict
-    slots: dict
+    weights: Tree
+    trainable: Tree
+    stats: Tree
+    slots: Tree
     step: tf.Variable
 
     def __repr__(self):
@@ -29,7 +31,9 @@ class TrainState(NamedTuple):
         return f"TrainState({', '.join(parts)}, step: {self.step.numpy() if tf.executing_eagerly() else '?'})"
 
 
-def init_state(weights, stats, optimizer, *, learns=lambda path: True):
+def init_state(
+    weights: Tree, stats: Tree, optimizer: Optimizer, *, learns: Callable[[str], bool] = lambda path: True
+) -> TrainState:
     """Returns the state before the first step. learns(path) says which weights are trainable.
 
     Raises:
@@ -41,7 +45,9 @@ def init_state(weights, stats, optimizer, *, learns=lambda path: True):
     return TrainState(weights, trainable, stats, optimizer.init(trainable), tf.Variable(0, dtype=tf.int64))
 
 
-def train_step(state, batch, seed, *, loss_fn, optimizer):
+def train_step(
+    state: TrainState, batch: Structure, seed: Seed, *, loss_fn: LossFn, optimizer: Optimizer
+) -> dict[str, Tensor]:
     """Takes one step; runs eagerly, in a `tf.function`, under XLA and in `strategy.run`, with one meaning.
 
     Args:
@@ -67,7 +73,7 @@ def train_step(state, batch, seed, *, loss_fn, optimizer):
     return {**metrics, "gradient_norm": tf.linalg.global_norm(tree.leaves(grads))}
 
 
-def mean_loss(forward, loss):
+def mean_loss(forward: Forward, loss: Loss) -> LossFn:
     """Returns the loss_fn(weights, stats, (images, labels), seed) -> mean of the losses, ({"accuracy"}, new_stats).
 
     Args:
@@ -87,7 +93,7 @@ def mean_loss(forward, loss):
     return loss_fn
 
 
-def checked(result, stats):
+def checked(result: Any, stats: Tree) -> tuple[Tensor, tuple[dict[str, Tensor], Tree]]:
     """Returns what a `loss_fn` returned, loss and metrics as tensors.
 
     Raises:
@@ -110,7 +116,7 @@ def checked(result, stats):
     return loss, (metrics, new_stats)
 
 
-def connected(grads):
+def connected(grads: Tree) -> Tree:
     """Returns `grads`. Raises ValueError with the paths at which there is no gradient."""
     missing = [path for path, g in tree.flatten(grads).items() if g is None]
     if missing:
@@ -118,7 +124,7 @@ def connected(grads):
     return grads
 
 
-def all_reduce(values):
+def all_reduce(values: Structure) -> Structure:
     """Returns the mean of each tensor over the replicas; with one replica, `values` itself."""
     return replicas.mean(values)
 
@@ -127,7 +133,17 @@ def _here(fn, *args):
     return fn(*args)
 
 
-def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("accuracy",), run=_here):
+def train_loop(
+    state: TrainState,
+    block: Structure,
+    count: Tensor,
+    seed: Seed,
+    *,
+    loss_fn: LossFn,
+    optimizer: Optimizer,
+    metric_names: Sequence[str] = ("accuracy",),
+    run: Callable[..., Any] = _here,
+) -> dict[str, Tensor]:
     """Takes the first `count` steps of a block of batches, in one graph.
 
     Args:
@@ -162,7 +178,16 @@ def train_loop(state, block, count, seed, *, loss_fn, optimizer, metric_names=("
     return {**sums, "gradient_norm": norm}
 
 
-def train_epochs(state, source, epochs, *, batch_size, loss_fn, optimizer, seed=0):
+def train_epochs(
+    state: TrainState,
+    source: Structure,
+    epochs: Iterable[int],
+    *,
+    batch_size: int,
+    loss_fn: LossFn,
+    optimizer: Optimizer,
+    seed: int = 0,
+) -> list[dict[str, float]]:
     """Trains on arrays in memory, each epoch in one call of a graph. Nothing is saved, shown or looked at: a run does.
 
     Args:
@@ -172,7 +197,7 @@ def train_epochs(state, source, epochs, *, batch_size, loss_fn, optimizer, seed=
     """
     source = tf.nest.map_structure(np.asarray, source)
     names = metric_names(loss_fn, state, tf.nest.map_structure(lambda a: a[:batch_size], source), seed)
-    options = {"loss_fn": loss_fn, "optimizer": optimizer, "metric_names": names}
+    options: dict[str, Any] = {"loss_fn": loss_fn, "optimizer": optimizer, "metric_names": names}
     loop = tf.function(lambda block, count: train_loop(state, block, count, seed, **options), autograph=False)
     history = []
     for epoch in epochs:
@@ -183,7 +208,7 @@ def train_epochs(state, source, epochs, *, batch_size, loss_fn, optimizer, seed=
     return history
 
 
-def metric_names(loss_fn, state, batch, seed):
+def metric_names(loss_fn: LossFn, state: TrainState, batch: Structure, seed: Seed) -> tuple[str, ...]:
     """Returns the names of the metrics of a `loss_fn`, without computing anything. batch: tf.TensorSpecs or arrays."""
     found = []
 
@@ -194,19 +219,19 @@ def metric_names(loss_fn, state, batch, seed):
     return tuple(name for name in found if name != "loss")
 
 
-def all_finite(state):
+def all_finite(state: TrainState) -> Tensor:
     """True when all that a step changes is finite: trainable weights, slots and stats. A scalar bool tensor."""
     parts = {"weights": state.trainable, "slots": state.slots, "stats": state.stats}
     return tf.reduce_all([_finite(leaf) for leaf in tree.leaves(parts)])
 
 
-def not_finite(state):
+def not_finite(state: TrainState) -> list[str]:
     """Returns the paths of what is not finite: ["weights/conv1/w", "slots/m/conv1/w", "stats/conv1/mean", ...]."""
     parts = {"weights": state.trainable, "slots": state.slots, "stats": state.stats}
     return [path for path, leaf in tree.flatten(parts).items() if not _finite(leaf)]
 
 
-def averages(weights, slots):
+def averages(weights: Tree, slots: Tree) -> Tree:
     """Returns `weights`, with their averages in place of those that an optimizer keeps some of, in slots["average"]."""
     return tree.merge(weights, slots["average"]) if "average" in slots else weights
 
@@ -215,13 +240,13 @@ def _finite(leaf):
     return tf.reduce_all(tf.math.is_finite(leaf)) if leaf.dtype.is_floating else tf.constant(True)
 
 
-def traced_once(fn, *, jit=False):
+def traced_once(fn: Callable[..., Any], *, jit: bool = False) -> Function:
     """Returns `fn` as a `tf.function` that may be traced once; `jit` compiles it with XLA.
 
     Raises, when called with other shapes, dtypes or Python values than at first:
       ValueError: it names the argument.
     """
-    first = {}
+    first: dict[str, str] = {}
 
     @functools.wraps(fn)
     def traced(*args):
@@ -244,7 +269,15 @@ def _signature(arg):
     return {"": " ".join(tree.describe(arg)) if is_array else repr(arg)}
 
 
-def predict(forward, weights, stats, images, *, batch_size=500, preprocess=default_preprocess):
+def predict(
+    forward: Inference,
+    weights: Tree,
+    stats: Tree,
+    images: Array | Rows,
+    *,
+    batch_size: int = 500,
+    preprocess: Callable[[Array], Tensor] = default_preprocess,
+) -> np.ndarray:
     """Returns the logits of all images, [N, C] float32 in NumPy.
 
     Args:
@@ -263,15 +296,15 @@ def predict(forward, weights, stats, images, *, batch_size=500, preprocess=defau
 
 
 def evaluate(
-    forward,
-    weights,
-    stats,
-    source,
+    forward: Inference,
+    weights: Tree,
+    stats: Tree,
+    source: tuple[Array | Rows, Array],
     *,
-    loss=None,
-    batch_size=500,
-    preprocess=default_preprocess,
-):
+    loss: Loss | None = None,
+    batch_size: int = 500,
+    preprocess: Callable[[Array], Tensor] = default_preprocess,
+) -> dict[str, float]:
     """Returns the exact mean loss and accuracy over the whole of a set, as Python floats.
 
     Args:
@@ -284,7 +317,7 @@ def evaluate(
     return summarize(logits, labels, loss=loss)
 
 
-def summarize(logits, labels, *, loss=None):
+def summarize(logits: Array, labels: Array, *, loss: Loss | None = None) -> dict[str, float]:
     """Returns {"loss", "accuracy"} of logits [N, C] for labels [N]; `loss` as in `evaluate`."""
     if loss is None:
         loss = losses.sigmoid_cross_entropy if logits.shape[-1] == 1 else losses.softmax_cross_entropy

@@ -5,13 +5,16 @@ A tree is a dictionary whose values are trees or leaves (variables, tensors, arr
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from tfcore.quiet import tf
+from tfcore.types import Array, Tensor, Tree
 
 MAX_DEPTH = 100  # of a path; a file's names may ask for more than Python's recursion can do
 
 
-def flatten(tree, prefix=""):
+def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
     """Returns {path: leaf}, in order of insertion. An empty dictionary has no paths."""
     flat = {}
     for key, value in tree.items():
@@ -23,13 +26,13 @@ def flatten(tree, prefix=""):
     return flat
 
 
-def unflatten(flat):
+def unflatten(flat: dict[str, Any]) -> Tree:
     """Returns the tree whose paths are the keys of `flat`: the inverse of `flatten`.
 
     Raises:
       ValueError: a path has an empty part, more than MAX_DEPTH parts, or another path as its beginning.
     """
-    tree = {}
+    tree: Tree = {}
     for path, leaf in flat.items():
         *parents, name = parts = path.split("/")
         if not all(parts) or len(parts) > MAX_DEPTH:
@@ -43,12 +46,12 @@ def unflatten(flat):
     return tree
 
 
-def leaves(tree):
+def leaves(tree: Tree) -> list[Any]:
     """Returns the leaves as a list, in the order of `flatten`."""
     return list(flatten(tree).values())
 
 
-def map(fn, tree, *others):
+def map(fn: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
     """Returns `tree` with each leaf replaced by fn(leaf, *leaves of the others at the same path)."""
     return {
         key: map(fn, value, *(other[key] for other in others))
@@ -58,22 +61,22 @@ def map(fn, tree, *others):
     }
 
 
-def select(tree, keep):
+def select(tree: Tree, keep: Callable[[str], bool]) -> Tree:
     """Returns the sub-dictionary of leaves for which keep(path) is true; the leaves themselves are shared."""
     return unflatten({path: leaf for path, leaf in flatten(tree).items() if keep(path)})
 
 
-def merge(tree, changes):
+def merge(tree: Tree, changes: Tree) -> Tree:
     """Returns `tree` with the leaves of `changes` in place of those at the same paths."""
     return unflatten({**flatten(tree), **flatten(changes)})
 
 
-def to_vector(tree):
+def to_vector(tree: Tree) -> Tensor:
     """Returns all leaves as one vector, [P], in the order of `flatten`. Differentiable; leaves are of one dtype."""
     return tf.concat([tf.reshape(leaf, [-1]) for leaf in leaves(tree)], axis=0)
 
 
-def from_vector(vector, like):
+def from_vector(vector: Array, like: Tree) -> Tree:
     """Returns the tree of the shapes of `like` whose leaves are the parts of a vector: the inverse of `to_vector`.
 
     Raises:
@@ -86,22 +89,22 @@ def from_vector(vector, like):
     return unflatten({path: tf.reshape(part, leaf.shape) for (path, leaf), part in zip(flat.items(), parts)})
 
 
-def count(tree):
+def count(tree: Tree) -> int:
     """Returns the number of scalars in all leaves."""
     return sum(math.prod(leaf.shape) for leaf in leaves(tree))
 
 
-def variables(tree, *, trainable=False):
+def variables(tree: Tree, *, trainable: bool = False) -> Tree:
     """Returns new variables that hold a copy of each leaf."""
     return map(lambda leaf: tf.Variable(leaf, trainable=trainable), tree)
 
 
-def zeros_like(tree):
+def zeros_like(tree: Tree) -> Tree:
     """Returns new variables of zeros in the structure, shapes and dtypes of `tree`."""
     return map(lambda leaf: tf.Variable(tf.zeros(leaf.shape, leaf.dtype), trainable=False), tree)
 
 
-def mismatches(found, wanted, *, found_name="file", wanted_name="model"):
+def mismatches(found: Tree, wanted: Tree, *, found_name: str = "file", wanted_name: str = "model") -> list[str]:
     """Returns one sentence per path that is missing, unexpected or of another shape or dtype; [] when all fit."""
     found, wanted = flatten(found), flatten(wanted)
     problems = [f"{path}: missing in the {found_name}" for path in wanted if path not in found]
@@ -113,12 +116,12 @@ def mismatches(found, wanted, *, found_name="file", wanted_name="model"):
     return problems
 
 
-def describe(leaf):
+def describe(leaf: Array) -> tuple[str, str]:
     """Returns ("3x3x1x64", "float32"): the shape and dtype of an array, a tensor or a variable."""
     return "x".join(str(size) for size in leaf.shape) or "scalar", tf.as_dtype(leaf.dtype).name
 
 
-def assign(variables, values):
+def assign(variables: Tree, values: Tree) -> None:
     """Assigns each leaf of `values` to the variable at the same path.
 
     Raises:
@@ -132,6 +135,6 @@ def assign(variables, values):
         variable.assign(values[path])
 
 
-def summary(tree):
+def summary(tree: Tree) -> str:
     """Returns "6 arrays, 269,322 numbers": what to say of a tree in a line."""
     return f"{len(leaves(tree))} arrays, {count(tree):,} numbers"

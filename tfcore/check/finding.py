@@ -1,7 +1,10 @@
 """What a check says."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec
+
+P = ParamSpec("P")  # the arguments of a check
 
 
 class Finding(NamedTuple):
@@ -21,7 +24,7 @@ class Finding(NamedTuple):
         return f"{'ok   ' if self.good else 'WRONG'}  {self.check}: {self.text}"
 
 
-def finding(name):
+def finding(name: str) -> Callable[[Callable[P, tuple[bool, str]]], Callable[P, Finding]]:
     """Makes of a function that returns (good, text) one that returns a `Finding`; an error in it is a bad one."""
 
     def decorate(look):

@@ -1,15 +1,27 @@
 """Checks of functions: is the gradient right, and is a forward pass a function of its arguments and nothing else?"""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from tfcore import tree
-from tfcore.check.finding import finding
+from tfcore.check.finding import Finding, finding
 from tfcore.gradients import value_and_gradient
 from tfcore.quiet import tf
+from tfcore.types import Array, Forward, Structure, Tensor, Tree
 
 
 @finding("gradient")
-def gradient(f, at, *, entries=20, step=1e-6, tolerance=1e-4, seed=0):
+def gradient(
+    f: Callable[[Any], Tensor],
+    at: Structure,
+    *,
+    entries: int | None = 20,
+    step: float = 1e-6,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+) -> tuple[bool, str]:
     """Compares the gradient of f with central finite differences (f(x + step) - f(x - step)) / (2 step), in float64.
 
     An entry is wrong where it is off by more than `tolerance` of its size, sizes below a thousandth of f (or of 1)
@@ -81,7 +93,9 @@ def _worst(rows, tolerance):
     return True, f"{len(rows):,} entries equal finite differences; the worst, {path}{index}, is {error:.1e} off"
 
 
-def forward(forward, weights, stats, x, *, training=True, jit=True):
+def forward(
+    forward: Forward, weights: Tree, stats: Tree, x: Array, *, training: bool = True, jit: bool = True
+) -> list[Finding]:
     """Looks whether a forward pass is what this library takes it for: a function of its arguments.
 
     It is called as forward(weights, stats, x, training=training), without a seed, so dropout is off.

@@ -1,16 +1,21 @@
 """Checks of a network before its first step: its loss, and whether it can learn one batch by heart."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from tfcore import optimizers, training, tree
 from tfcore.check.finding import finding
+from tfcore.optimizers import Optimizer
 from tfcore.quiet import tf
+from tfcore.types import Array, Inference, Loss, Tree
 
 
 @finding("first loss")
-def first_loss(forward, loss, weights, stats, images, labels):
+def first_loss(
+    forward: Inference, loss: Loss, weights: Tree, stats: Tree, images: Array, labels: Array
+) -> tuple[bool, str]:
     """Compares the loss before the first step with that of a guess, of logits that are all 0: ln C for C classes.
 
     Much more means that the network begins by being sure of something wrong: pixels that are not scaled, weights that
@@ -29,7 +34,18 @@ def first_loss(forward, loss, weights, stats, images, labels):
 
 
 @finding("one batch overfits")
-def overfits(forward, loss, weights, stats, images, labels, *, learns=lambda path: True, optimizer=None, steps=200):
+def overfits(
+    forward: Inference,
+    loss: Loss,
+    weights: Tree,
+    stats: Tree,
+    images: Array,
+    labels: Array,
+    *,
+    learns: Callable[[str], bool] = lambda path: True,
+    optimizer: Optimizer | None = None,
+    steps: int = 200,
+) -> tuple[bool, str]:
     """Trains on one batch until it is known by heart: every example right, at a quarter of a guess's loss.
 
     A network that cannot has no way from pixels to labels, or meets one picture with two labels. Without a seed, so

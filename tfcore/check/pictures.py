@@ -5,14 +5,14 @@ import hashlib
 
 import numpy as np
 
-from tfcore.check.finding import finding
-from tfcore.data.splits import PARTS, check_splits
+from tfcore.check.finding import Finding, finding
+from tfcore.data.splits import PARTS, Splits, check_splits
 
 NEAREST, FEW = 10, 50
 LOPSIDED = 10  # times as many pictures of the commonest class as of the rarest
 
 
-def data(splits):
+def data(splits: Splits) -> list[Finding]:
     """Returns the findings of a `tfcore.data.Splits`; each names the part, and the index of the first that is wrong."""
     found = [_fits(splits)]
     if not found[0]:

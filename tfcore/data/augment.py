@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from tfcore.init import fold_in
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Tensor
 
 DRAWS = 9  # random numbers for each image
 FILLS = ("nearest", "constant", "reflect")
@@ -58,27 +60,35 @@ class Augment:
             raise ValueError(f"augmentation fill={self.fill!r} is not one of {', '.join(FILLS)}")
 
     @property
-    def changes(self):
+    def changes(self) -> bool:
         """True when images change at all."""
         return self.moves or self.tones
 
     @property
-    def moves(self):
+    def moves(self) -> bool:
         """True when pixels change place."""
         return any((self.shift, self.shear, self.zoom, self.rotation, self.elastic, self.flip))
 
     @property
-    def tones(self):
+    def tones(self) -> bool:
         """True when pixels change value."""
         return any((self.brightness, self.contrast))
 
 
-def draw(seed, epoch, n):
+def draw(seed: Seed, epoch: int, n: int) -> Tensor:
     """Draws n changes, [n, 9] float32 in -1 .. 1: a pure function of its arguments. Row i belongs to image i."""
     return tf.random.stateless_uniform([n, DRAWS], fold_in(fold_in(seed, "augment"), epoch), -1.0, 1.0)
 
 
-def examples(change, seed, images, rows, n, *, epochs=7):
+def examples(
+    change: Callable[[Array, Tensor], Tensor],
+    seed: Seed,
+    images: np.ndarray,
+    rows: np.ndarray,
+    n: int,
+    *,
+    epochs: int = 7,
+) -> np.ndarray:
     """Returns each image as it is and as the first epochs show it: [N, 1 + epochs, H, W, C] in NumPy.
 
     Args:
@@ -90,7 +100,7 @@ def examples(change, seed, images, rows, n, *, epochs=7):
     return np.stack([images, *shown], axis=1)
 
 
-def affine(config, draws, height, width):
+def affine(config: Augment, draws: Tensor, height: int, width: int) -> Tensor:
     """Returns the maps from output to input pixels: (x, y) -> (a0 x + a1 y + a2, b0 x + b1 y + b2).
 
     input - centre = flip · zoom · rotation · shear · (output - centre - shift): seen from the image, it is flipped,
@@ -116,7 +126,7 @@ def affine(config, draws, height, width):
     return tf.stack([a0, a1, cx - a0 * ox - a1 * oy, b0, b1, cy - b0 * ox - b1 * oy, zero, zero], axis=1)
 
 
-def apply(config, images, draws):
+def apply(config: Augment, images: Array, draws: Tensor) -> Tensor:
     """Returns the images changed as drawn. images: [N, H, W, C] uint8, draws: [N, 9] -> [N, H, W, C] uint8."""
     x = tf.cast(images, tf.float32)
     if config.moves:
@@ -132,7 +142,7 @@ def apply(config, images, draws):
     return tf.cast(tf.clip_by_value(tf.round(x), 0.0, 255.0), tf.uint8)
 
 
-def transform(images, maps, *, fill="nearest"):
+def transform(images: Tensor, maps: Tensor, *, fill: str = "nearest") -> Tensor:
     """Resamples each image along its map, bilinearly. images: [N, H, W, C] float32, maps: [N, 8] -> [N, H, W, C].
 
     Not under XLA: its CPU compiler lacks this operation.
@@ -148,7 +158,7 @@ def transform(images, maps, *, fill="nearest"):
     return tf.ensure_shape(moved, images.shape)  # it forgets it
 
 
-def elastic(config, draws, maps, height, width):
+def elastic(config: Augment, draws: Tensor, maps: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Returns where each output pixel looks: the affine map, and a displacement that is a sum of waves.
 
     The amplitudes are what the draws have behind their 5th and 10th bit, as good as independent of the draws.
@@ -169,7 +179,7 @@ def elastic(config, draws, maps, height, width):
     return a0 * x + a1 * y + a2 + width * moved[:, 0], b0 * x + b1 * y + b2 + height * moved[:, 1]
 
 
-def sample(images, x, y, *, fill="nearest"):
+def sample(images: Tensor, x: Tensor, y: Tensor, *, fill: str = "nearest") -> Tensor:
     """Returns the images looked at in other places, bilinearly. images: [N, H, W, C]; x, y: [N, H, W], in pixels."""
     height, width, channels = images.shape[1:]
     flat = tf.reshape(images, [-1, height * width, channels])
@@ -194,7 +204,7 @@ def _inside(i, side, fill):
     return clipped, tf.cast(clipped == i, tf.float32) if fill == "constant" else 1.0
 
 
-def views(images, *, flip=False, shift=0):
+def views(images: Tensor, *, flip: bool = False, shift: int = 0) -> Tensor:
     """Returns each picture as it is, by its mirror image and by all moves of up to `shift` pixels, edges repeated.
 
     To average a network's logits over. images: [N, H, W, C] -> [V * N, H, W, C], V = (1 + flip) (2 shift + 1)^2.

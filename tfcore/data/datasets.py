@@ -1,6 +1,7 @@
 """The sets that have a name, as uint8 arrays in three splits."""
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 
@@ -21,16 +22,16 @@ from tfcore.data.splits import Arrays, Source, Splits, check_splits, content, sp
 
 
 def load(
-    name,
-    data_dir=None,
+    name: str,
+    data_dir: str | Path | None = None,
     *,
-    validation=5000,
-    seed=0,
-    train_examples=0,
-    image_size=(150, 150),
-    resize="stretch",
-    max_bad_fraction=0.05,
-):
+    validation: int = 5000,
+    seed: int = 0,
+    train_examples: int = 0,
+    image_size: tuple[int, int] = (150, 150),
+    resize: str = "stretch",
+    max_bad_fraction: float = 0.05,
+) -> Splits:
     """Loads a set and splits `validation` examples off its training part.
 
     Args:
@@ -73,7 +74,7 @@ def load(
     return splits
 
 
-def test_size(n):
+def test_size(n: int) -> int:
     """Returns how many of n pictures are the test part of a set that has none of its own.
 
     A sixth, at most 1,024; of 16,384 pictures or more 2,048, so that an accuracy of 0.96 has an error of 0.004.
@@ -98,7 +99,14 @@ def _load_part(name, part, files):
     return Arrays(images[..., np.newaxis], labels.astype(np.int32))
 
 
-def load_pictures(name, data_dir=None, *, image_size=(150, 150), resize="stretch", max_bad_fraction=0.05):
+def load_pictures(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    image_size: tuple[int, int] = (150, 150),
+    resize: str = "stretch",
+    max_bad_fraction: float = 0.05,
+) -> tuple[Arrays, tuple[str, ...], Source]:
     """Returns all pictures of "cats_vs_dogs" (cat is class 1) or of a "folder" as Arrays, the class names, the Source.
 
     Arguments and errors are those of `load`.

@@ -5,12 +5,13 @@ the same; EXIF orientation is applied. Read `resized` first.
 """
 
 from tfcore.quiet import tf
+from tfcore.types import Array, Tensor
 
 ONE = 2.0**22  # a weight of the triangle filter is a whole number of these parts, as in Pillow
 ORIENTATION = 274  # its number among the tags of EXIF
 
 
-def decode(data, image_size, *, resize="stretch", channels=3):
+def decode(data: Tensor, image_size: tuple[int, int], *, resize: str = "stretch", channels: int = 3) -> Tensor:
     """Decodes one picture and brings it to one size, as `pictures.decode` does. For a `tf.function`.
 
     Args:
@@ -28,7 +29,7 @@ def decode(data, image_size, *, resize="stretch", channels=3):
     return tf.ensure_shape(_upright(image, orientation), [height, width, channels])
 
 
-def fitted(images, image_size, *, resize="stretch"):
+def fitted(images: Array, image_size: tuple[int, int], *, resize: str = "stretch") -> Tensor:
     """Brings pictures to one size, as `pictures.decode` does. images: [N, H, W, C] uint8 -> [N, height, width, C]."""
     size = tf.constant(image_size)
     extent = tf.cast(tf.shape(images)[1:3], tf.float64)
@@ -36,7 +37,7 @@ def fitted(images, image_size, *, resize="stretch"):
     return tf.ensure_shape(fitted, [None, *image_size, images.shape[-1]])
 
 
-def resized(images, extent, size):
+def resized(images: Tensor, extent: Tensor, size: Tensor) -> Tensor:
     """Resizes with a box filter by whole numbers, then a triangle filter, as Pillow's BILINEAR with reducing_gap=1.
 
     Args:

@@ -22,7 +22,17 @@ class _Refused(OSError):
     """What another attempt would not change."""
 
 
-def download(url, path, *, size, sha256=None, md5=None, deadline=1800.0, attempts=3, connect_timeout=10.0):
+def download(
+    url: str,
+    path: str | Path,
+    *,
+    size: int,
+    sha256: str | None = None,
+    md5: str | None = None,
+    deadline: float = 1800.0,
+    attempts: int = 3,
+    connect_timeout: float = 10.0,
+) -> None:
     """Fetches `url` to `path`; a cut download is kept beside it as .part and continued where the server allows.
 
     Args:

@@ -60,7 +60,16 @@ class Folder(NamedTuple):
     order: str
 
 
-def load_folder(path, *, image_size, resize="stretch", channels=3, max_bad_fraction=0.05, cache_dir, progress=True):
+def load_folder(
+    path: str | Path,
+    *,
+    image_size: tuple[int, int],
+    resize: str = "stretch",
+    channels: int = 3,
+    max_bad_fraction: float = 0.05,
+    cache_dir: str | Path,
+    progress: bool = True,
+) -> Folder:
     """Decodes every picture once and keeps the result; the next call with the same content reads it from there.
 
     Args:

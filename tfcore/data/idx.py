@@ -13,7 +13,7 @@ import numpy as np
 MAX_BYTES = 2**28  # unpacked: five times what the largest of the published files has
 
 
-def read_idx(path, *, dimensions):
+def read_idx(path: str | Path, *, dimensions: int) -> np.ndarray:
     """Reads an IDX file of unsigned bytes with that many `dimensions` (images 3, labels 1).
 
     Returns: a uint8 array.

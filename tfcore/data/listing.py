@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     place: FilePlace | ZipPlace
 
 
-def scan(path):
+def scan(path: str | Path) -> tuple[list[Entry], tuple[str, ...]]:
     """Lists the pictures of a folder CLASS/*.jpg, of the folder that holds it, or of a zip file with either inside.
 
     Pictures are known by their suffix. Hidden files, other files, and folders without pictures are passed over.
@@ -51,8 +51,8 @@ def scan(path):
     else:
         raise ValueError(f"{path}: no such folder or zip file")
     level = _class_level(path, files)
-    chosen = ((name.split("/")[level - 1 :], size, place) for name, size, place in files if name.count("/") == level)
-    chosen = sorted(chosen, key=lambda item: (item[0][0], natural_key(item[0][1])))
+    found = ((name.split("/")[level - 1 :], size, place) for name, size, place in files if name.count("/") == level)
+    chosen = sorted(found, key=lambda item: (item[0][0], natural_key(item[0][1])))
     class_names = tuple(sorted({parts[0] for parts, _, _ in chosen}))
     if len(class_names) < 2:
         raise ValueError(f"{path}: all pictures are in one class, {class_names[0]}; there must be two folders or more")
@@ -60,7 +60,7 @@ def scan(path):
     return [Entry("/".join(parts), number[parts[0]], size, place) for parts, size, place in chosen], class_names
 
 
-def natural_key(name):
+def natural_key(name: str) -> tuple[list[int | str], str]:
     """Returns what to sort by so that numbers inside names count as numbers: "2.jpg" before "10.jpg"."""
     return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split("([0-9]+)", name))], name
 
@@ -113,7 +113,7 @@ def _walk(folder, prefix, depth):
                 yield name, status.st_size, FilePlace(item.path, stamp)
 
 
-def printable(name):
+def printable(name: str) -> str:
     """Returns a name with control characters, line ends and bytes that are not UTF-8 escaped: "a\\n", "\\xe9"."""
 
     def escape(match):
@@ -123,7 +123,7 @@ def printable(name):
     return re.sub("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", escape, name)
 
 
-def read(entry):
+def read(entry: Entry) -> bytes:
     """Returns the bytes of one picture, whole and verified.
 
     Raises:
@@ -144,7 +144,7 @@ def read(entry):
     return data
 
 
-def read_file(path):
+def read_file(path: str | Path) -> bytes:
     """Returns the bytes of a file.
 
     Raises:

@@ -3,12 +3,15 @@
 import contextlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 EVERY = 30.0  # seconds from line to line
 
 
 @contextlib.contextmanager
-def meter(what, total, unit, *, done=0, scale=1, clock=time.monotonic):
+def meter(
+    what: str, total: int, unit: str, *, done: int = 0, scale: int = 1, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int], object]]:
     """Yields advance(n), to be told of each progress; shows a bar in a terminal or notebook, elsewhere prints lines.
 
     Args:
@@ -27,7 +30,7 @@ def meter(what, total, unit, *, done=0, scale=1, clock=time.monotonic):
         yield from _lines(what, total, unit, done, scale, clock)
 
 
-def watched():
+def watched() -> bool:
     """True where a bar can be seen: on a terminal, and in a notebook."""
     from tqdm.auto import tqdm
 

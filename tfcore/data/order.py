@@ -3,6 +3,7 @@
 import numpy as np
 
 from tfcore.quiet import tf
+from tfcore.types import Array, Tensor
 
 
 class Rows:
@@ -12,26 +13,30 @@ class Rows:
     array; so does `np.asarray`.
     """
 
-    def __init__(self, array, rows):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    ndim: int
+
+    def __init__(self, array: "np.ndarray | Rows", rows: np.ndarray) -> None:
         self._array, self._rows = array, np.asarray(rows)
         self.shape, self.dtype, self.ndim = (len(self._rows), *array.shape[1:]), array.dtype, array.ndim
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
         return np.asarray(self._array[self._rows[index]])
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self[:], dtype)
 
 
-def take(array, rows):
+def take(array: np.ndarray | Rows, rows: np.ndarray) -> np.ndarray | Rows:
     """Returns `array[rows]`; of what is on disk, and of `Rows`, without reading it."""
     return Rows(array, rows) if isinstance(array, np.memmap | Rows) else array[rows]
 
 
-def epoch_order(seed, epoch, n):
+def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     """Returns a permutation of 0 .. n - 1, [n] int32: a pure function of (seed, epoch, n).
 
     It sorts n random 64-bit words of the Philox generator, whose stream is fixed by its paper (Salmon et al. 2011),
@@ -42,7 +47,7 @@ def epoch_order(seed, epoch, n):
     return np.argsort(words, kind="stable").astype(np.int32)
 
 
-def batch_indices(seed, epoch, n, batch_size):
+def batch_indices(seed: int, epoch: int, n: int, batch_size: int) -> np.ndarray:
     """Returns the batches of an epoch, [n // batch_size, batch_size] int32.
 
     What does not fill a batch is left out, other examples in each epoch.
@@ -56,7 +61,7 @@ def batch_indices(seed, epoch, n, batch_size):
     return epoch_order(seed, epoch, n)[: steps * batch_size].reshape(steps, batch_size)
 
 
-def preprocess(images, *, scale=1 / 255, offset=0.0, dtype=tf.float32):
+def preprocess(images: Array, *, scale: float = 1 / 255, offset: float = 0.0, dtype: tf.DType = tf.float32) -> Tensor:
     """Stored pixels to network input: integers become x scale + offset; floating images are only cast.
 
     images: [N, H, W, C] uint8 in 0 .. 255, or floating. Returns the same shape in `dtype`.

@@ -46,7 +46,7 @@ _UPRIGHT = {  # by EXIF orientation: what turns the stored picture upright
 }
 
 
-def decode(data, image_size, *, resize="stretch", channels=3):
+def decode(data: bytes, image_size: tuple[int, int], *, resize: str = "stretch", channels: int = 3) -> np.ndarray:
     """Decodes one picture and brings it to one size.
 
     A JPEG is scaled by 1/2, 1/4 or 1/8 while it is decoded, to no less than the wanted size; what remains is a box
@@ -72,7 +72,9 @@ def decode(data, image_size, *, resize="stretch", channels=3):
     return image
 
 
-def examine(data, image_size, resize, channels):
+def examine(
+    data: bytes, image_size: tuple[int, int], resize: str, channels: int
+) -> tuple[tuple[int, int] | None, np.ndarray | str]:
     """Returns the size as stored, (width, height), and what `decode` returns, or as a text why there is no picture.
 
     The size is before any EXIF rotation; it is None where no header tells it.
@@ -89,7 +91,7 @@ def examine(data, image_size, resize, channels):
         return size, str(error)
 
 
-def check_options(image_size, resize, channels=3):
+def check_options(image_size: tuple[int, int], resize: str, channels: int = 3) -> None:
     """Raises ValueError when these are no options of `decode`."""
     height, width = image_size
     if height < 1 or width < 1 or height * width > MAX_PIXELS:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from tfcore.data.download import download
@@ -49,7 +50,7 @@ CATS_VS_DOGS = (
 QUICK = 20.0  # seconds that a set nobody asked for by name may take to come
 
 
-def cache_dir():
+def cache_dir() -> Path:
     """Returns the user's cache, ~/.cache/tfcore unless XDG_CACHE_HOME says otherwise."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tfcore"
@@ -57,7 +58,9 @@ def cache_dir():
         raise FileNotFoundError("there is no home directory for the cache: set XDG_CACHE_HOME to a directory") from None
 
 
-def find_files(name, data_dir=None, *, deadline=1800.0, attempts=3):
+def find_files(
+    name: str, data_dir: str | Path | None = None, *, deadline: float = 1800.0, attempts: int = 3
+) -> dict[str, Path]:
     """Returns {published name: path} of a set's four files; downloads what is nowhere.
 
     Args:
@@ -96,7 +99,7 @@ def _places(data_dir):
     return [*([Path(given).expanduser()] if given else []), cache_dir()]
 
 
-def find_pictures(name, data_dir=None):
+def find_pictures(name: str, data_dir: str | Path | None = None) -> Path:
     """Returns the folder or zip of a set of pictures; downloads cats_vs_dogs where it is nowhere. As `find_files`.
 
     Raises:
@@ -131,7 +134,7 @@ def _found_pictures(name, places, data_dir):
     return places[0] if itself else None
 
 
-def first_at_hand(names, data_dir=None):
+def first_at_hand(names: Iterable[str], data_dir: str | Path | None = None) -> tuple[str, str]:
     """Returns the first of these sets that is on disk or can be fetched within seconds, and why it is that one.
 
     Args:

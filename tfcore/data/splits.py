@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ SAMPLE = 64  # of the images of a part whose files are known by a hash
 class Arrays(NamedTuple):
     """images: [N, H, W, C] uint8, an array or `Rows` of one on disk; labels: [N] int32."""
 
-    images: np.ndarray
+    images: np.ndarray | Rows
     labels: np.ndarray
 
     def __repr__(self):
@@ -57,14 +58,14 @@ def _form(array):
     return f"{list(array.shape)} {array.dtype}"
 
 
-def split(arrays, count, seed):
+def split(arrays: Arrays, count: int, seed: int) -> tuple[Arrays, Arrays]:
     """Returns the rest, and `count` examples chosen by `seed`."""
     order = epoch_order(seed, 0x5EED, len(arrays.labels))  # an epoch number that no run reaches
     held_out, rest = np.sort(order[:count]), np.sort(order[count:])
-    return Arrays(*(take(a, rest) for a in arrays)), Arrays(*(take(a, held_out) for a in arrays))
+    return Arrays._make(take(a, rest) for a in arrays), Arrays._make(take(a, held_out) for a in arrays)
 
 
-def check_splits(splits, *, may_be_empty=()):
+def check_splits(splits: Splits, *, may_be_empty: Sequence[str] = ()) -> None:
     """Raises ValueError where no network could learn from the splits, or be measured: one sentence that names the part.
 
     In each part there must be examples, as many labels as images, images of one shape, and labels that are integers
@@ -96,7 +97,7 @@ def _problem(images, labels, classes, may_be_empty):
     return ""
 
 
-def content(splits):
+def content(splits: Splits) -> str:
     """Returns a sha256 over the images and labels of all parts and the class names: other data, another hash.
 
     Sets of pictures have a hash of their files, `source.order`; of their images only a few of each part are read.
@@ -108,6 +109,6 @@ def content(splits):
         digest.update(f"{part} {list(images.shape)} {images.dtype} {labels.dtype}".encode())
         step = len(images) // SAMPLE + 1 if source else 1
         for start in range(0, len(images), 1024 * step):
-            digest.update(np.ascontiguousarray(images[start : start + 1024 * step : step]))
+            digest.update(np.ascontiguousarray(images[start : start + 1024 * step : step]).data)
         digest.update(labels.tobytes())
     return digest.hexdigest()

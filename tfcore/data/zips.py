@@ -6,6 +6,7 @@ import stat
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -19,7 +20,7 @@ class ZipPlace(NamedTuple):
     crc: int
 
 
-def members(path):
+def members(path: str | Path) -> list[tuple[str, int, ZipPlace]]:
     """Lists the files in a zip file: [(name with "/", size, ZipPlace)].
 
     Raises:
@@ -69,7 +70,7 @@ def _check(path, files):
         raise ValueError(f"{path}: refused, {length:,} bytes that unpack to {total:,} are no pictures")
 
 
-def read(file, place, want):
+def read(file: int, place: ZipPlace, want: int) -> bytes:
     """Returns at most want + 1 bytes of an entry: one more shows that the announced size was a lie.
 
     file: a descriptor of the zip file.

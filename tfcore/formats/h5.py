@@ -14,6 +14,7 @@ import os
 import re
 import stat
 import struct
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -27,7 +28,7 @@ MAX_COMPRESSION = 1032  # the most that gzip can do
 ATTRIBUTE, CONTINUED = 0x0C, 0x10  # kinds of messages in a header
 
 
-def read_keras_h5(path, *, max_bytes=MAX_BYTES):
+def read_keras_h5(path: str | Path, *, max_bytes: int = MAX_BYTES) -> dict[tuple[str, str], np.ndarray]:
     """Reads the arrays of a legacy Keras weights file or whole-model file.
 
     Returns: {(layer name, weight name): array}, names as they are in the file, in the file's order of layers; arrays of

@@ -7,6 +7,7 @@ from any number on in another.
 import dataclasses
 import io
 import re
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,9 +17,10 @@ from tfcore.files import durable
 from tfcore.formats.h5 import read_keras_h5
 from tfcore.models import inception_v3
 from tfcore.quiet import tf
+from tfcore.types import Tree
 
 
-def import_keras_h5(path, config):
+def import_keras_h5(path: str | Path, config: inception_v3.Config) -> tuple[Tree, Tree]:
     """Reads a Keras file of InceptionV3 into the weights and stats that `inception_v3.init(seed, config)` would make.
 
     The n-th convolution (batch norm) by the number in its name is the n-th that Keras creates. Files of the whole
@@ -104,7 +106,7 @@ def _specs(config):
     return tree.unflatten(weights), tree.unflatten(stats)
 
 
-def write_keras_h5(path, weights, stats, config):
+def write_keras_h5(path: str | Path, weights: Tree, stats: Tree, config: inception_v3.Config) -> None:
     """Writes a file that `keras.applications.InceptionV3(weights=path)` and `model.load_weights(path)` read, durably.
 
     Args:

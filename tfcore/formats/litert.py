@@ -1,15 +1,17 @@
 """LiteRT, once TensorFlow Lite: a network as one file for small machines, in float32 or in 8-bit integers."""
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from tfcore import files
-from tfcore.formats.served import concrete
+from tfcore.formats.served import Served, concrete
 from tfcore.quiet import tf, without_chatter
 
 
-def write(path, served, *, calibration=None):
+def write(path: str | Path, served: Served, *, calibration: np.ndarray | None = None) -> None:
     """Writes a `served.Served` to a .tflite file, durably: one picture of `image_shape`, uint8, to its probabilities.
 
     Args:
@@ -33,7 +35,7 @@ def write(path, served, *, calibration=None):
         file.write(model)
 
 
-def predictor(path):
+def predictor(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     """Returns predict(images [N, H, W, C] uint8) -> probabilities [N, classes] of a .tflite file.
 
     Raises:

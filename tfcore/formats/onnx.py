@@ -1,13 +1,18 @@
 """ONNX: a network as one file for onnxruntime and what else reads it. Converted by tf2onnx."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
 from tfcore import files
-from tfcore.formats.served import probabilities
+from tfcore.formats.served import Served, probabilities
 from tfcore.quiet import tf
 
 OPSET = 18
 
 
-def write(path, served):
+def write(path: str | Path, served: Served) -> None:
     """Writes a `served.Served` to an .onnx file, durably: pictures [N, H, W, C] uint8 to probabilities [N, classes].
 
     Args:
@@ -23,7 +28,7 @@ def write(path, served):
         file.write(model.SerializeToString())
 
 
-def predictor(path):
+def predictor(path: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     """Returns predict(images [N, H, W, C] uint8) -> probabilities [N, classes] of an .onnx file."""
     import onnxruntime
 

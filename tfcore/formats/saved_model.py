@@ -5,19 +5,21 @@ Its signatures take pictures of any size and do all the rest: decoding, resizing
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfcore import files, tree
 from tfcore.data import decoding
-from tfcore.formats.served import probabilities
+from tfcore.formats.served import Served, probabilities
 from tfcore.quiet import tf
+from tfcore.types import Tree
 
 FACTS = Path("assets.extra", "tfcore.json")  # TensorFlow leaves this directory to others
 _END = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
-def write(path, served):
+def write(path: str | Path, served: Served) -> None:
     """Writes a `served.Served` to the directory `path`, durably.
 
     Signatures, both of which give {"class_name": [N], the likeliest; "probabilities": [N, classes];
@@ -65,7 +67,7 @@ def _module(served):
     return module
 
 
-def read(path):
+def read(path: str | Path) -> tuple[Tree, Tree, dict[str, Any]]:
     """Reads what `write` wrote. Returns weights, stats (trees of arrays) and the facts.
 
     Raises:

@@ -1,10 +1,10 @@
 """What an export is made of, and what it computes: pictures in, probabilities out."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfcore import metrics
 from tfcore.quiet import tf
+from tfcore.types import Array, Function, Inference, Tensor, Tree
 
 
 class Served(NamedTuple):
@@ -18,22 +18,22 @@ class Served(NamedTuple):
     facts: JSON values that an export keeps, so that a run can start from it.
     """
 
-    forward: Callable
-    weights: dict
-    stats: dict
+    forward: Inference
+    weights: Tree
+    stats: Tree
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     resize: str
-    facts: dict
+    facts: dict[str, Any]
 
 
-def probabilities(served, images):
+def probabilities(served: Served, images: Array) -> Tensor:
     """The probability of each class. images: [N, H, W, C] uint8, of `served.image_shape` -> [N, classes] float32."""
     logits, _ = served.forward(served.weights, served.stats, images, training=False)
     return metrics.probabilities(logits)
 
 
-def concrete(served, batch):
+def concrete(served: Served, batch: int | None) -> Function:
     """Returns the traced function {"pictures": [batch, H, W, C] uint8} -> {"probabilities": [batch, classes]}.
 
     Weights are constants of its graph. batch: how many pictures, None for any number.

@@ -8,12 +8,14 @@
 This is the one place where a model's name becomes its module.
 """
 
+from types import ModuleType
+
 from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 
 MODELS = {"mlp": mlp, "cnn": cnn, "mixer": mixer, "inception_v3": inception_v3, "transfer": transfer}
 
 
-def name_of(config):
+def name_of(config: object) -> str:
     """Returns the name in MODELS of the model that `config` configures.
 
     Raises:
@@ -25,6 +27,6 @@ def name_of(config):
     raise ValueError(f"a {type(config).__name__} is no model's Config: the models are {', '.join(MODELS)}")
 
 
-def module_of(config):
+def module_of(config: object) -> ModuleType:
     """Returns the module of the model that `config` configures. Errors are those of `name_of`."""
     return MODELS[name_of(config)]

@@ -1,6 +1,7 @@
 """The convolutional network: blocks of convolutions with a pool after each block, then dense layers."""
 
 import dataclasses
+from collections.abc import Callable
 
 from tfcore import settings
 from tfcore.init import INITIALIZERS, fold_in
@@ -17,6 +18,7 @@ from tfcore.layers import (
     max_pool,
 )
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Tensor, Tree
 
 ACTIVATIONS = {"relu": tf.nn.relu, "linear": tf.identity}
 
@@ -75,12 +77,12 @@ class Config:
         feature_shape(self)
 
 
-def fit(config, *, image_shape, classes):
+def fit(config: Config, *, image_shape: tuple[int, int, int], classes: int) -> Config:
     """Returns the configuration for other pictures and classes."""
-    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
+    return dataclasses.replace(config, image_shape=(*image_shape,), classes=classes)
 
 
-def init(seed, config):
+def init(seed: Seed, config: Config) -> tuple[Tree, Tree]:
     """Draws the weights conv1, ..., dense1, ..., logits. Returns weights, stats."""
     weights, stats = {}, {}
     height, width, features = feature_shape(config)
@@ -105,7 +107,7 @@ def init(seed, config):
     return weights, stats
 
 
-def feature_shape(config):
+def feature_shape(config: Config) -> tuple[int, int, int]:
     """Returns (H, W, C) after the last block.
 
     Raises:
@@ -122,7 +124,9 @@ def feature_shape(config):
     return height, width, features
 
 
-def forward(config, weights, stats, x, *, training, seed=None):
+def forward(
+    config: Config, weights: Tree, stats: Tree, x: Array, *, training: bool, seed: Seed | None = None
+) -> tuple[Tensor, Tree]:
     """Returns logits [N, classes], or without a top the features [N, H', W', C'], and the new stats.
 
     Args:
@@ -158,12 +162,12 @@ def forward(config, weights, stats, x, *, training, seed=None):
         return dense(weights["logits"], _drop(config, x, training, seed, 0)), new_stats
 
 
-def parts(config):
+def parts(config: Config) -> list[str]:
     """Returns the names of the convolutions, in order: where a transfer may begin to learn."""
     return [name for name, _, _ in _convolutions(config)]
 
 
-def learns(config):
+def learns(config: Config) -> Callable[[str], bool]:
     """Returns the predicate of the weights that learn: all."""
     return lambda path: True
 

@@ -10,6 +10,7 @@ The published weights want pictures from `preprocess`, in [-1, 1]; `forward` doe
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from tfcore import settings, tree
 from tfcore.init import INITIALIZERS, fold_in
@@ -24,8 +25,9 @@ from tfcore.layers import (
     global_avg_pool,
     max_pool,
 )
-from tfcore.models.inception_v3_blocks import AVG_POOL, BLOCKS, MAX_POOL, branch_shape, step_shape
+from tfcore.models.inception_v3_blocks import AVG_POOL, BLOCKS, MAX_POOL, Conv, Step, branch_shape, step_shape
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Tensor, Tree
 
 EPSILON = 1e-3  # of every batch norm
 MIN_SIDE = 75  # a smaller picture has nothing left at mixed8
@@ -60,17 +62,17 @@ class Config:
         _check_size("image_shape", self.image_shape)
 
 
-def fit(config, *, image_shape, classes):
+def fit(config: Config, *, image_shape: tuple[int, int, int], classes: int) -> Config:
     """Returns the configuration for other pictures and classes."""
-    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
+    return dataclasses.replace(config, image_shape=(*image_shape,), classes=classes)
 
 
-def preprocess(x):
+def preprocess(x: Array) -> Tensor:
     """x / 127.5 - 1: what the published weights want. x: any shape, 0 ... 255, uint8 or floating -> float32."""
     return tf.cast(x, tf.float32) / 127.5 - 1.0
 
 
-def blocks(config):
+def blocks(config: Config) -> dict[str, dict[str, tuple[Step, ...]]]:
     """Returns {block: {path of a branch: its steps}} up to the endpoint, in order; the stem's one branch is "stem"."""
     names = list(BLOCKS)
     return {
@@ -79,14 +81,14 @@ def blocks(config):
     }
 
 
-def units(config):
+def units(config: Config) -> dict[str, tuple[Conv, int]]:
     """Returns {path: (Conv, input channels)} of every convolution up to the endpoint, in Keras' order of creation."""
     found, channels = {}, config.image_shape[2]
     for branches in blocks(config).values():
         for branch, steps in branches.items():
             width, number = channels, 0
             for step in steps:
-                for conv in () if step in (AVG_POOL, MAX_POOL) else step:
+                for conv in () if isinstance(step, str) else step:  # a pool has none
                     found[f"{branch}/{number}"] = conv, width
                     number += 1
                 width = step_shape(step, (0, 0, width))[2]
@@ -94,12 +96,12 @@ def units(config):
     return found
 
 
-def parts(config):
+def parts(config: Config) -> list[str]:
     """Returns the names of the blocks up to the endpoint, in order: where a transfer may begin to learn."""
     return list(blocks(config))
 
 
-def feature_shape(config):
+def feature_shape(config: Config) -> tuple[int, int, int]:
     """Returns (H, W, C) of the endpoint's activation: (7, 7, 768) of "mixed7" for pictures of 150 x 150."""
     shape = config.image_shape
     for branches in blocks(config).values():
@@ -108,7 +110,7 @@ def feature_shape(config):
     return shape
 
 
-def init(seed, config):
+def init(seed: Seed, config: Config) -> tuple[Tree, Tree]:
     """Draws the weights. Returns weights, stats.
 
     With 1000 classes 23,817,352 weights and 34,432 stats (23,851,784, as Keras counts), 21,768,352 weights without a
@@ -125,7 +127,9 @@ def init(seed, config):
     return tree.unflatten(weights), tree.unflatten(stats)
 
 
-def forward(config, weights, stats, x, *, training, seed=None):
+def forward(
+    config: Config, weights: Tree, stats: Tree, x: Array, *, training: bool, seed: Seed | None = None
+) -> tuple[Tensor, Tree]:
     """Returns logits [N, classes], or without a top the endpoint's features [N, H', W', C'], and the new stats.
 
     Args:
@@ -141,12 +145,14 @@ def forward(config, weights, stats, x, *, training, seed=None):
     return activations["logits" if config.top else config.endpoint], new_stats
 
 
-def learns(config):
+def learns(config: Config) -> Callable[[str], bool]:
     """Returns the predicate of the weights that learn: all."""
     return lambda path: True
 
 
-def endpoints(config, weights, stats, x, *, training):
+def endpoints(
+    config: Config, weights: Tree, stats: Tree, x: Array, *, training: bool
+) -> tuple[dict[str, Tensor], Tree]:
     """Returns {"stem": [N, H', W', C'], "mixed0": ..., up to the endpoint, "logits": with a top} and the new stats.
 
     Arguments and errors are those of `forward`.
@@ -197,7 +203,7 @@ def _unit(path, conv, weights, stats, x, *, training):
         return tf.nn.relu(x), {path: moved}
 
 
-def fold(weights, stats):
+def fold(weights: Tree, stats: Tree) -> Tree:
     """Returns weights in which each batch norm is part of its convolution: w / sqrt(variance + epsilon) and a bias.
 
     `forward` takes them as they are, with stats {}, and gives the outputs of a frozen trunk (training=False) up to

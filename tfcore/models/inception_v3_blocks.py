@@ -5,9 +5,10 @@ one, or two that read the same input. Blocks bear the names they have in Keras.
 """
 
 import typing
+from collections.abc import Sequence
 
-AVG_POOL = "avg_pool"  # 3x3, stride 1, SAME; padding is not counted
-MAX_POOL = "max_pool"  # 3x3, stride 2, VALID
+AVG_POOL: typing.Final = "avg_pool"  # 3x3, stride 1, SAME; padding is not counted
+MAX_POOL: typing.Final = "max_pool"  # 3x3, stride 2, VALID
 
 
 class Conv(typing.NamedTuple):
@@ -17,6 +18,9 @@ class Conv(typing.NamedTuple):
     kernel: tuple[int, int]
     stride: int
     padding: str
+
+
+Step = typing.Literal["avg_pool", "max_pool"] | tuple[Conv, ...]  # a pool, or convolutions that read the same input
 
 
 def _conv(channels, kernel=(1, 1), *, stride=1, padding="SAME"):
@@ -86,14 +90,14 @@ BLOCKS = {  # in the order in which Keras creates (and numbers) its layers
 }
 
 
-def branch_shape(steps, shape):
+def branch_shape(steps: Sequence[Step], shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Returns (H, W, C) after the steps of a branch."""
     for step in steps:
         shape = step_shape(step, shape)
     return shape
 
 
-def step_shape(step, shape):
+def step_shape(step: Step, shape: tuple[int, int, int]) -> tuple[int, int, int]:
     """Returns (H, W, C) after a step. A step with a stride is VALID, so that all others keep or cut the sides."""
     height, width, channels = shape
     if step == AVG_POOL:

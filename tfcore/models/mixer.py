@@ -6,11 +6,13 @@ The end is the mean over the patches and a dense layer. Nothing slides over the 
 """
 
 import dataclasses
+from collections.abc import Callable
 
 from tfcore import settings
 from tfcore.init import INITIALIZERS, fold_in
 from tfcore.layers import batch_norm, batch_norm_init, dense, dense_init, dropout
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Tensor, Tree
 
 NORMS = ("norm1", "norm2")
 
@@ -51,17 +53,18 @@ class Config:
         settings.require(whole, "patch", self.patch, f"does not divide pictures of {height}x{width}")
 
 
-def fit(config, *, image_shape, classes):
+def fit(config: Config, *, image_shape: tuple[int, int, int], classes: int) -> Config:
     """Returns the configuration for other pictures and classes."""
-    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
+    return dataclasses.replace(config, image_shape=(*image_shape,), classes=classes)
 
 
-def init(seed, config):
+def init(seed: Seed, config: Config) -> tuple[Tree, Tree]:
     """Draws the weights: patches, block1/over_patches1, ..., logits. Returns weights, stats."""
     height, width, depth = config.image_shape
     patches, channels = (height // config.patch) * (width // config.patch), config.channels
     sizes = {"patches": (config.patch * config.patch * depth, channels)}
-    weights, stats = {}, {}
+    weights: Tree = {}
+    stats: Tree = {}
     for i in range(1, config.blocks + 1):
         over_patches, over_channels = config.hidden
         sizes[f"block{i}/over_patches1"] = patches, over_patches
@@ -80,7 +83,9 @@ def init(seed, config):
     return weights, stats
 
 
-def forward(config, weights, stats, x, *, training, seed=None):
+def forward(
+    config: Config, weights: Tree, stats: Tree, x: Array, *, training: bool, seed: Seed | None = None
+) -> tuple[Tensor, Tree]:
     """Returns logits [N, classes] and the new stats.
 
     Args:
@@ -106,7 +111,7 @@ def forward(config, weights, stats, x, *, training, seed=None):
         return dense(weights["logits"], x), new_stats
 
 
-def learns(config):
+def learns(config: Config) -> Callable[[str], bool]:
     """Returns the predicate of the weights that learn: all."""
     return lambda path: True
 

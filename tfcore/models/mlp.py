@@ -3,11 +3,13 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
 
 from tfcore import settings
 from tfcore.init import INITIALIZERS, fold_in
 from tfcore.layers import dense, dense_init, dropout, flatten
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Tensor, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +38,12 @@ class Config:
         settings.one_of("init", self.init, INITIALIZERS)
 
 
-def fit(config, *, image_shape, classes):
+def fit(config: Config, *, image_shape: tuple[int, int, int], classes: int) -> Config:
     """Returns the configuration for other pictures and classes."""
-    return dataclasses.replace(config, image_shape=tuple(image_shape), classes=classes)
+    return dataclasses.replace(config, image_shape=(*image_shape,), classes=classes)
 
 
-def init(seed, config):
+def init(seed: Seed, config: Config) -> tuple[Tree, Tree]:
     """Draws the weights: dense1, dense2, ..., logits. Returns weights, stats; stats is empty."""
     widths = [math.prod(config.image_shape), *config.hidden]
     weights = {}
@@ -51,7 +53,9 @@ def init(seed, config):
     return weights, {}
 
 
-def forward(config, weights, stats, x, *, training, seed=None):
+def forward(
+    config: Config, weights: Tree, stats: Tree, x: Array, *, training: bool, seed: Seed | None = None
+) -> tuple[Tensor, Tree]:
     """Returns logits [N, classes] and `stats` unchanged.
 
     Args:
@@ -68,6 +72,6 @@ def forward(config, weights, stats, x, *, training, seed=None):
     return dense(weights["logits"], x, name="logits"), stats
 
 
-def learns(config):
+def learns(config: Config) -> Callable[[str], bool]:
     """Returns the predicate of the weights that learn: all."""
     return lambda path: True

@@ -5,10 +5,13 @@ The paths are ``trunk/...`` and ``head/...``, then those of the two networks. Th
 """
 
 import dataclasses
+from collections.abc import Callable
+from types import ModuleType
 
 from tfcore import settings
 from tfcore.models import cnn, inception_v3, mlp
 from tfcore.quiet import tf
+from tfcore.types import Array, Seed, Tensor, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,35 +40,35 @@ class Config:
             settings.one_of("learns_from", self.learns_from, trunk_of(self).parts(self.trunk))
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, int, int]:
         """The pictures that the trunk reads, (H, W, C)."""
         return self.trunk.image_shape
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         """The width of the logits."""
         return self.head.classes
 
 
-def trunk_of(config):
+def trunk_of(config: Config) -> ModuleType:
     """Returns the module of the trunk: its `init`, `forward` and `feature_shape`."""
     return cnn if isinstance(config.trunk, cnn.Config) else inception_v3
 
 
-def feature_shape(config):
+def feature_shape(config: Config) -> tuple[int, int, int]:
     """Returns (H, W, C) of what the head reads."""
     height, width, channels = trunk_of(config).feature_shape(config.trunk)
     return (1, 1, channels) if config.pool_features else (height, width, channels)
 
 
-def fit(config, *, image_shape, classes):
+def fit(config: Config, *, image_shape: tuple[int, int, int], classes: int) -> Config:
     """Returns the configuration for other pictures and classes; the head's input follows."""
-    config = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, image_shape=tuple(image_shape)))
+    config = dataclasses.replace(config, trunk=dataclasses.replace(config.trunk, image_shape=(*image_shape,)))
     head = dataclasses.replace(config.head, image_shape=feature_shape(config), classes=classes)
     return dataclasses.replace(config, head=head)
 
 
-def init(seed, config):
+def init(seed: Seed, config: Config) -> tuple[Tree, Tree]:
     """Draws the weights {"trunk", "head"}. Returns weights, stats.
 
     Raises:
@@ -79,7 +82,9 @@ def init(seed, config):
     return {"trunk": trunk, "head": head}, {"trunk": stats}
 
 
-def forward(config, weights, stats, x, *, training, seed=None):
+def forward(
+    config: Config, weights: Tree, stats: Tree, x: Array, *, training: bool, seed: Seed | None = None
+) -> tuple[Tensor, Tree]:
     """Returns logits [N, classes] and `stats` unchanged.
 
     Args:
@@ -95,12 +100,12 @@ def forward(config, weights, stats, x, *, training, seed=None):
     return logits, stats
 
 
-def pooled(config, features):
+def pooled(config: Config, features: Tensor) -> Tensor:
     """Returns what the head reads of the trunk's features: [N, H', W', C'] floating."""
     return tf.reduce_mean(features, [1, 2], keepdims=True) if config.pool_features else features
 
 
-def learns(config):
+def learns(config: Config) -> Callable[[str], bool]:
     """Returns the predicate of the weights that learn: the head, and the trunk from `learns_from` on."""
     parts = trunk_of(config).parts(config.trunk)
     learning = parts[parts.index(config.learns_from) :] if config.learns_from else []

@@ -1,11 +1,17 @@
 """Which classes are taken for which."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tfcore.plots.figures import drawable, figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def confusion_matrix(confusion, class_names):
+
+def confusion_matrix(confusion: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draws the counts, [C, C], rows are the true classes; the shade is the fraction of the true class.
 
     Of more than 30 classes only the shades, and not every name.

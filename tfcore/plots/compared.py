@@ -1,11 +1,17 @@
 """The curves of several runs over each other."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 from tfcore.plots.figures import figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLES = ("-", "--", ":", "-.")  # with the colours: told apart without them too
 
 
-def compared(groups):
+def compared(groups: Sequence[tuple[str, Sequence[list[dict[str, Any]]]]]) -> "Figure":
     """Draws the validation loss and accuracy of groups of runs: one colour and line style a group, a thin line a run.
 
     Args:

@@ -1,11 +1,18 @@
 """The curves of a run over its epochs."""
 
+from typing import TYPE_CHECKING, Any
+
 from tfcore.plots.figures import figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STYLES = {"train": ("tab:blue", "--", "."), "validation": ("tab:orange", "-", "s")}
 
 
-def curves(history, *, reported=None, test=None):
+def curves(
+    history: list[dict[str, Any]], *, reported: int | None = None, test: dict[str, Any] | None = None
+) -> "Figure":
     """Draws loss and accuracy of training and validation over the epochs.
 
     Args:

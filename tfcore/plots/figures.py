@@ -6,17 +6,28 @@ import io
 import logging
 import os
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfcore.files import durable
 from tfcore.showing import readable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ENLARGED = 1.25  # letters and lines, so that a picture can be read at half its size
 SCRIPTS = ("Noto Sans", "IPA", "WenQuanYi", "Droid Sans Fallback", "Unifont", "Arial Unicode")  # names of fonts
 LONGEST = 30  # letters of a class name
 
 
-def figure(width, height, *, layout="constrained", **options):
+def figure(
+    width: float,
+    height: float,
+    *,
+    layout: Literal["constrained", "compressed", "tight"] | None = "constrained",
+    **options: Any,
+) -> tuple["Figure", Any]:
     """Returns a figure and its axes, without a window and without touching Matplotlib's global state.
 
     In Jupyter a figure shows itself.
@@ -39,13 +50,13 @@ def figure(width, height, *, layout="constrained", **options):
     return drawing, drawing.subplots(**options)
 
 
-def titled(drawing, title):
+def titled(drawing: "Figure", title: str) -> "Figure":
     """Returns the figure with a title above all of it, such as which run, set and part it shows."""
     drawing.suptitle(readable(title), fontsize=9)
     return drawing
 
 
-def png(drawing):
+def png(drawing: "Figure") -> bytes:
     """Returns the bytes of a figure's PNG file."""
     file = io.BytesIO()
     with _as_written(drawing):
@@ -53,7 +64,7 @@ def png(drawing):
     return file.getvalue()
 
 
-def jpeg(drawing):
+def jpeg(drawing: "Figure") -> bytes:
     """Returns the bytes of a figure's JPEG file, which is small where it has many photographs."""
     file = io.BytesIO()
     with _as_written(drawing):
@@ -61,7 +72,7 @@ def jpeg(drawing):
     return file.getvalue()
 
 
-def save(directory, drawings):
+def save(directory: str | Path, drawings: "Mapping[str, Figure | bytes]") -> None:
     """Writes each of {name: figure, or the bytes of its PNG file} as `directory`/name.png."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -70,7 +81,7 @@ def save(directory, drawings):
             file.write(drawing if isinstance(drawing, bytes) else png(drawing))
 
 
-def drawable(class_names):
+def drawable(class_names: Iterable[str]) -> list[str]:
     """Returns names as they can be drawn, long ones cut."""
     names = [readable(name) for name in class_names]
     return [name if len(name) <= LONGEST else name[: LONGEST - 1] + "…" for name in names]

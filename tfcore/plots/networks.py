@@ -1,11 +1,16 @@
 """What a network has learned: its first filters, and what its layers make of a picture."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfcore.plots.figures import ENLARGED, drawable, figure
 from tfcore.showing import readable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Of `layers`, where 1 is the width of a map, 130 pixels:
 SIZE = 1.3
@@ -14,7 +19,7 @@ LINE = 0.17  # the height of a line of text
 FEW = 12  # numbers of a layer that are written in words
 
 
-def filters(kernels, *, name="", count=64, columns=16):
+def filters(kernels: np.ndarray, *, name: str = "", count: int = 64, columns: int = 16) -> "Figure":
     """Draws filters side by side, on one scale: in colour where they read colours, else from black over gray to white.
 
     Args:
@@ -40,7 +45,15 @@ def filters(kernels, *, name="", count=64, columns=16):
     return drawing
 
 
-def layers(image, outputs, kernels, *, title="", class_names=(), count=8):
+def layers(
+    image: np.ndarray,
+    outputs: dict[str, np.ndarray],
+    kernels: dict[str, np.ndarray],
+    *,
+    title: str = "",
+    class_names: Sequence[str] = (),
+    count: int = 8,
+) -> "Figure":
     """Draws a picture and each layer below it: some kernels, and under each what its channel makes of the picture.
 
     The kernels of a layer are on one scale, and so is what it gives. The numbers above them are those of the channels.
@@ -138,7 +151,7 @@ def _tiles(ax, top, tiles, width, numbers=None, **look):
     return top + height + 0.05
 
 
-def mosaic(tiles, columns, gap=1):
+def mosaic(tiles: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     """Puts tiles side by side with a gap between them. tiles: [N, h, w] or [N, h, w, 3] -> a sheet of floats."""
     tiles = np.asarray(tiles, np.float32)
     count, height, width, *colors = tiles.shape

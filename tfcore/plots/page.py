@@ -2,6 +2,8 @@
 
 import base64
 import html
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from tfcore.showing import readable
 
@@ -22,7 +24,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums }
 """
 
 
-def page(title, sections):
+def page(title: str, sections: Iterable[tuple[str, Iterable[str]]]) -> str:
     """Returns an HTML page. sections: (heading, parts) in their order; parts: what the functions below return."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
     lines = [f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body><h1>{_text(title)}</h1>"]
@@ -31,19 +33,19 @@ def page(title, sections):
     return "\n".join([*lines, "</body></html>\n"])
 
 
-def paragraph(text):
+def paragraph(text: str) -> str:
     """Returns a paragraph of plain text."""
     return f"<p>{_text(text)}</p>"
 
 
-def table(rows, *, head=()):
+def table(rows: Iterable[Sequence[Any]], *, head: Sequence[str] = ()) -> str:
     """Returns a table of values; numbers stand to the right."""
     lines = [f"<tr>{''.join(f'<th>{_text(cell)}</th>' for cell in head)}</tr>"] if head else []
     lines += [f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows]
     return f"<table>{''.join(lines)}</table>"
 
 
-def picture(encoded, caption, *parts):
+def picture(encoded: bytes, caption: str, *parts: str) -> str:
     """Returns a figure of the bytes of a PNG or JPEG file, with a caption and with further parts below it."""
     kind = "jpeg" if encoded.startswith(b"\xff\xd8") else "png"
     source = base64.b64encode(encoded).decode()
@@ -52,7 +54,7 @@ def picture(encoded, caption, *parts):
     return f"<figure>{shown}<figcaption>{words}</figcaption>{''.join(parts)}</figure>"
 
 
-def bars(shares):
+def bars(shares: Iterable[tuple[str, float]]) -> str:
     """Returns a bar for each (name, share), 0 to 1, with the share as a number; the first is bold."""
     rows = []
     for name, share in shares:
@@ -61,7 +63,7 @@ def bars(shares):
     return f'<div class="bars">{"".join(rows)}</div>'
 
 
-def tiles(figures):
+def tiles(figures: Iterable[str]) -> str:
     """Returns figures, as `picture` made them, side by side in a grid."""
     return f'<div class="tiles">{"".join(figures)}</div>'
 

@@ -1,13 +1,23 @@
 """Pictures side by side with words, and what was found in a folder of them."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tfcore.plots.figures import drawable, figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tfcore.data.folders import Survey
+
 COLUMNS = 5
 
 
-def gallery(images, titles=None, *, columns=COLUMNS, marked=None):
+def gallery(
+    images: np.ndarray, titles: Sequence[str] | None = None, *, columns: int = COLUMNS, marked: np.ndarray | None = None
+) -> "Figure":
     """Draws pictures in rows, each with its title below it.
 
     Args:
@@ -40,7 +50,14 @@ def gallery(images, titles=None, *, columns=COLUMNS, marked=None):
     return drawing
 
 
-def predictions(images, probabilities, labels, class_names, *, columns=COLUMNS):
+def predictions(
+    images: np.ndarray,
+    probabilities: np.ndarray,
+    labels: np.ndarray | None,
+    class_names: Sequence[str],
+    *,
+    columns: int = COLUMNS,
+) -> "Figure":
     """Draws pictures with their true class, and the predicted one with its probability; mistakes are bold and red.
 
     Args:
@@ -57,7 +74,7 @@ def predictions(images, probabilities, labels, class_names, *, columns=COLUMNS):
     return gallery(images, titles, columns=columns, marked=chosen != np.asarray(labels))
 
 
-def survey(found):
+def survey(found: "Survey") -> "Figure":
     """Draws the counts of the classes and how the sizes of the pictures spread, of a `folders.Survey`."""
     drawing, axes = figure(10, 4, ncols=2)
     places = range(len(found.counts))

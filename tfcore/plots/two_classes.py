@@ -1,15 +1,21 @@
 """What a classifier of two classes says, drawn: thresholds, curves, calibration, the predictions themselves."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tfcore import binary
 from tfcore.plots.figures import drawable, figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COLORS = ("tab:blue", "tab:orange")  # of class 0 and class 1
 POINTS = 2000  # of a scatter
 
 
-def overview(probabilities, labels, class_names):
+def overview(probabilities: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> "Figure":
     """Draws thresholds, precision and recall, ROC, calibration, and the predictions as points and as a histogram.
 
     Args:
@@ -22,7 +28,7 @@ def overview(probabilities, labels, class_names):
     class_names = drawable(class_names)
     p, y = binary.checked(probabilities, labels)
     drawing, axes = figure(13, 8, nrows=2, ncols=3)
-    drawing.get_layout_engine().set(wspace=0.05, hspace=0.05)
+    drawing.get_layout_engine().set(wspace=0.05, hspace=0.05)  # type: ignore[union-attr, call-arg]  # constrained
     _thresholds(axes[0, 0], p, y)
     _precision_recall(axes[0, 1], p, y)
     _roc(axes[0, 2], p, y)

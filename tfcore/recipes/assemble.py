@@ -2,16 +2,29 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tfcore import losses, metrics, models, optimizers, run, schedules, tree
 from tfcore.data import augment, datasets
 from tfcore.data.order import batch_indices, preprocess
+from tfcore.data.splits import Splits
 from tfcore.models import transfer
 from tfcore.quiet import tf
-from tfcore.recipes.recipe import plan, settings_of
+from tfcore.recipes.recipe import Recipe, plan, settings_of
+from tfcore.types import Forward, Inference, LearningRate, LossFn, Seed, Tensor, Tree
 
 
-def train(recipe, logdir, *, splits=None, data_dir=None, init_from=None, **options):
+def train(
+    recipe: Recipe,
+    logdir: str | Path,
+    *,
+    splits: Splits | None = None,
+    data_dir: str | Path | None = None,
+    init_from: str | Path | None = None,
+    **options: Any,
+) -> run.Result:
     """Loads the recipe's set, unless `splits` are given, and trains it in `logdir`. Returns a `run.Result`.
 
     Args:
@@ -21,7 +34,7 @@ def train(recipe, logdir, *, splits=None, data_dir=None, init_from=None, **optio
     if models.module_of(recipe.model) is transfer:
         raise ValueError(f"{recipe.name} starts from a trained network: use scripts/train_transfer.py or stages.train")
     splits = load_data(recipe, data_dir) if splits is None else splits
-    given = {}
+    given: dict[str, Any] = {}
     if init_from:
         from tfcore.recipes import exports  # here, because it reads with what is built from this module
 
@@ -30,7 +43,14 @@ def train(recipe, logdir, *, splits=None, data_dir=None, init_from=None, **optio
     return run.train(task(recipe, splits, **given), logdir, **plan(recipe), **options)
 
 
-def task(recipe, splits, *, init=None, config=None, pictures=None):
+def task(
+    recipe: Recipe,
+    splits: Splits,
+    *,
+    init: Callable[[Seed], tuple[Tree, Tree]] | None = None,
+    config: dict[str, Any] | None = None,
+    pictures: Splits | None = None,
+) -> run.Task:
     """Returns the `run.Task` of a recipe on its data.
 
     Args:
@@ -61,7 +81,7 @@ def task(recipe, splits, *, init=None, config=None, pictures=None):
     )
 
 
-def load_data(recipe, data_dir=None):
+def load_data(recipe: Recipe, data_dir: str | Path | None = None) -> Splits:
     """Returns the recipe's set in three splits. Arguments and errors are those of `tfcore.data.load`."""
     return datasets.load(
         recipe.dataset,
@@ -75,7 +95,7 @@ def load_data(recipe, data_dir=None):
     )
 
 
-def fit_to_data(recipe, splits):
+def fit_to_data(recipe: Recipe, splits: Splits) -> Recipe:
     """Returns the recipe with its network's input and output made to fit the data.
 
     Raises:
@@ -97,15 +117,16 @@ def fit_to_data(recipe, splits):
     )
 
 
-def make_optimizer(recipe, examples):
+def make_optimizer(recipe: Recipe, examples: int) -> tuple[optimizers.Optimizer, LearningRate]:
     """Returns the recipe's optimizer with its schedule, clipping and average, and the learning rate it uses."""
-    rate = recipe.learning_rate
+    peak = recipe.learning_rate
+    rate: LearningRate = peak
     if recipe.schedule == "cosine" or recipe.warmup_epochs:
         steps = len(batch_indices(recipe.seed, 0, examples, recipe.batch_size))
         steps = min(steps, recipe.steps_per_epoch or steps)
-        final = 0.0 if recipe.schedule == "cosine" else rate
+        final = 0.0 if recipe.schedule == "cosine" else peak
         warmup = int(recipe.warmup_epochs * steps)
-        rate = schedules.cosine(rate, recipe.epochs * steps, warmup_steps=warmup, final=final)
+        rate = schedules.cosine(peak, recipe.epochs * steps, warmup_steps=warmup, final=final)
     options = {"weight_decay": recipe.weight_decay} if recipe.optimizer == "adamw" else {}
     optimizer = optimizers.OPTIMIZERS[recipe.optimizer](rate, **options)
     if recipe.clip_norm:
@@ -115,7 +136,7 @@ def make_optimizer(recipe, examples):
     return optimizer, rate
 
 
-def make_forward(recipe):
+def make_forward(recipe: Recipe) -> Forward:
     """Returns forward(weights, stats, images, *, training, seed=None) -> logits, new_stats; images are as stored."""
     network, dtype = models.module_of(recipe.model), tf.as_dtype(recipe.precision)
 
@@ -128,7 +149,7 @@ def make_forward(recipe):
     return forward
 
 
-def smoothed(recipe, forward, loss):
+def smoothed(recipe: Recipe, forward: Forward, loss: Callable[..., Tensor]) -> LossFn:
     """Returns the loss_fn that minimizes the smoothed loss and reports the plain one, as validation and test do."""
 
     def loss_fn(weights, stats, batch, seed):
@@ -141,7 +162,7 @@ def smoothed(recipe, forward, loss):
     return loss_fn
 
 
-def mean_over_views(recipe, forward, *, at_once=False):
+def mean_over_views(recipe: Recipe, forward: Inference, *, at_once: bool = False) -> Forward:
     """Returns `forward` with the mean of the logits over the views of a picture that the recipe names.
 
     at_once: all views of a batch are one batch, where memory does not matter and a loop would not be taken.
@@ -164,7 +185,7 @@ def mean_over_views(recipe, forward, *, at_once=False):
     return mean_forward
 
 
-def tested_forward(recipe, *, at_once=False):
+def tested_forward(recipe: Recipe, *, at_once: bool = False) -> Forward:
     """Returns `make_forward`, with the mean over the views where the recipe names some: what a run is tested with."""
     forward = make_forward(recipe)
     seen = recipe.view_flip or recipe.view_shift

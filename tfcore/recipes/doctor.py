@@ -1,18 +1,22 @@
 """All that can be asked of a recipe and its data before step 1."""
 
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from tfcore import check, models, tree
+from tfcore import check, losses, models, tree
 from tfcore.data.order import epoch_order
+from tfcore.data.splits import Splits
 from tfcore.quiet import tf
 from tfcore.recipes.assemble import fit_to_data, task
+from tfcore.recipes.recipe import Recipe
 
 EXAMPLES = 8  # batch norm over fewer makes almost only signs of what it reads
 
 
-def examine(recipe, splits, *, examples=32):
+def examine(recipe: Recipe, splits: Splits, *, examples: int = 32) -> Iterator[check.Finding]:
     """Yields the findings of a recipe on its data: of the data, the network, its first loss, and one batch by heart.
 
     Raises:
@@ -25,12 +29,12 @@ def examine(recipe, splits, *, examples=32):
     weights, stats = learner.init(recipe.seed)
     rows = np.sort(epoch_order(recipe.seed, 0, len(splits.train.labels))[:examples])
     batch = np.asarray(splits.train.images[rows]), np.asarray(splits.train.labels)[rows]
-    ways = learner.forward, learner.loss, weights, stats, *batch
+    ways = learner.forward, losses.LOSSES[recipe.loss], weights, stats, *batch
     yield check.first_loss(*ways)
     yield check.overfits(*ways, learns=learner.learns)
 
 
-def of_network(config, *, entries=3, seed=0):
+def of_network(config: Any, *, entries: int = 3, seed: int = 0) -> list[check.Finding]:
     """Returns the findings of a network: `check.forward`, and `check.gradient` of the weights that learn.
 
     On random pictures and weights shaken off their zeros: at black pixels and zero biases relu has a kink.

@@ -4,16 +4,19 @@ import dataclasses
 import hashlib
 import importlib.util
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfcore import checkpoint, models, run, tree
+from tfcore.data.splits import Splits
 from tfcore.formats.served import Served
 from tfcore.quiet import tf
 from tfcore.recipes.assemble import fit_to_data, tested_forward
 from tfcore.recipes.finished import load_run, unfit
+from tfcore.recipes.recipe import Recipe
 from tfcore.run import directory
+from tfcore.types import Seed, Tree
 
 FORMATS = ("safetensors", *directory.EXPORTS)
 CALIBRATING = 200  # training pictures that say which ranges 8-bit integers need
@@ -23,15 +26,17 @@ NEEDED = {"onnx": "tf2onnx"}  # packages of the extra "export", without which a 
 class Start(NamedTuple):
     """Weights and stats that a run starts from, trees of arrays."""
 
-    weights: dict
-    stats: dict
+    weights: Tree
+    stats: Tree
 
-    def init(self, seed):
+    def init(self, seed: Seed) -> tuple[Tree, Tree]:
         """Returns copies: a run changes what it starts from. The `init` of a `run.Task`."""
         return tree.map(np.array, self.weights), tree.map(np.array, self.stats)
 
 
-def export(run_dir, form, path=None, *, calibration=None):
+def export(
+    run_dir: str | Path, form: str, path: str | Path | None = None, *, calibration: np.ndarray | None = None
+) -> Path:
     """Exports a run of a recipe in one of FORMATS, durably, and returns the path.
 
     Args:
@@ -57,12 +62,12 @@ def export(run_dir, form, path=None, *, calibration=None):
     return path
 
 
-def file_name(form):
+def file_name(form: str) -> str:
     """Returns the name of an export in a directory."""
     return directory.EXPORTS.get(form, directory.EXPORT.name)
 
 
-def size_of(path):
+def size_of(path: Path) -> int:
     """Returns the bytes of an export, a file or a directory."""
     path = Path(path)
     return sum(p.stat().st_size for p in (path.rglob("*") if path.is_dir() else [path]) if p.is_file())
@@ -88,7 +93,7 @@ def _write(form, path, network, calibration):
         litert.write(path, network, calibration=calibration if form == "tflite_int8" else None)
 
 
-def served(recipe, weights, stats, facts, *, portable=False):
+def served(recipe: Recipe, weights: Tree, stats: Tree, facts: dict[str, Any], *, portable: bool = False) -> Served:
     """Returns the `Served` of what `load_run` returned.
 
     portable: in float32 and without loops, as other programs want it; up to rounding the same.
@@ -99,7 +104,7 @@ def served(recipe, weights, stats, facts, *, portable=False):
     return Served(forward, weights, stats, recipe.model.image_shape, tuple(names), recipe.resize, facts)
 
 
-def read(path):
+def read(path: str | Path) -> tuple[Tree, Tree, dict[str, Any]]:
     """Returns weights and stats (trees of arrays) and the facts of an export, a checkpoint, a run, or a SavedModel.
 
     Raises:
@@ -117,7 +122,7 @@ def read(path):
     return weights, stats, facts
 
 
-def start_from(path, recipe, splits):
+def start_from(path: str | Path, recipe: Recipe, splits: Splits) -> Start:
     """Returns the Start in an export for a run of `recipe`: every path of the network, in its order.
 
     path: as in `read`.
@@ -134,7 +139,7 @@ def start_from(path, recipe, splits):
     return Start(weights, stats)
 
 
-def digest(weights, stats):
+def digest(weights: Tree, stats: Tree) -> str:
     """Returns a hash of two trees of arrays, which says what a run starts from."""
     content = hashlib.sha256()
     for path, leaf in tree.flatten({"weights": weights, "stats": stats}).items():

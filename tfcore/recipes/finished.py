@@ -1,6 +1,9 @@
 """From a run of a recipe back to its recipe and weights: to predict, to evaluate, to take a step again."""
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,10 +12,11 @@ from tfcore.data import Arrays, Splits
 from tfcore.quiet import tf
 from tfcore.recipes.assemble import task, tested_forward
 from tfcore.recipes.recipe import Recipe, from_dict
-from tfcore.run import blackbox, report
+from tfcore.run import blackbox, numerics, report
+from tfcore.types import Tree
 
 
-def load_run(run_dir):
+def load_run(run_dir: str | Path) -> tuple[Recipe, Tree, Tree, dict[str, Any]]:
     """Returns recipe, weights, stats and config of a run of a recipe.
 
     Raises:
@@ -35,13 +39,13 @@ def load_run(run_dir):
     return recipe, weights, stats, config
 
 
-def recipe_of(config):
+def recipe_of(config: dict[str, Any]) -> Recipe:
     """Returns the recipe of a run, of what its config.json holds. Raises ValueError, KeyError: it is of none."""
     known = {field.name for field in dataclasses.fields(Recipe)}
     return from_dict({name: value for name, value in {**config["config"], **config["run"]}.items() if name in known})
 
 
-def unfit(model, weights, stats):
+def unfit(model: Any, weights: Tree, stats: Tree) -> list[str]:
     """Returns one sentence for each path that a network does not have so, or that is not finite.
 
     model: the network's configuration; weights, stats: trees of arrays.
@@ -52,14 +56,14 @@ def unfit(model, weights, stats):
     return problems + not_finite(weights) + not_finite(stats)
 
 
-def not_finite(nested):
+def not_finite(nested: Tree) -> list[str]:
     """Returns "conv1/w: 3 of 576 numbers are not finite" of each leaf of a tree of arrays of which that is so."""
     leaves = {path: np.asarray(leaf) for path, leaf in tree.flatten(nested).items()}
     counts = {p: np.count_nonzero(~np.isfinite(a)) for p, a in leaves.items() if tf.as_dtype(a.dtype).is_floating}
     return [f"{p}: {n:,} of {leaves[p].size:,} numbers are not finite" for p, n in counts.items() if n]
 
 
-def replay(run_dir):
+def replay(run_dir: str | Path) -> numerics.Finding | None:
     """Takes the step on which a run of a recipe stopped again; result and errors are those of `run.replay`."""
     facts, batch, _ = blackbox.read(run_dir)
     try:
@@ -76,6 +80,6 @@ def replay(run_dir):
     return run.replay(task(recipe, splits, config=config["config"]), run_dir)
 
 
-def predictor(recipe):
+def predictor(recipe: Recipe) -> Callable[..., np.ndarray]:
     """Returns predict(weights, stats, images) -> logits [N, C] in NumPy, over the views that the recipe names."""
     return report.predictor(tested_forward(recipe), recipe.model.image_shape)

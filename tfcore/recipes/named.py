@@ -35,7 +35,7 @@ _pets_inception = Recipe(
     learning_rate=2e-4,
     warmup_epochs=0.4,
     batch_size=64,
-    epochs=3,
+    epochs=6,
     validation=2048,
     augment=Augment(shift=0.1, zoom=0.2, rotation=8.0, flip=True),
     augment_copies=2,

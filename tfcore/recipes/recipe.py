@@ -1,6 +1,7 @@
 """The schema of a recipe: all of a run in one value, its checks, and its JSON."""
 
 import dataclasses
+from typing import Any
 
 from tfcore import losses, models, optimizers, settings
 from tfcore.data.augment import Augment
@@ -117,7 +118,7 @@ class Recipe:
             raise ValueError(f"label_smoothing={self.label_smoothing} needs a cross-entropy, not loss={self.loss}")
 
 
-def settings_of(recipe):
+def settings_of(recipe: Recipe) -> dict[str, Any]:
     """Returns the recipe as JSON values, without what the run is told apart: the config of its task.
 
     The number of epochs is part of it where the learning rate depends on it.
@@ -126,12 +127,12 @@ def settings_of(recipe):
     return {name: value for name, value in to_dict(recipe).items() if name not in apart}
 
 
-def plan(recipe):
+def plan(recipe: Recipe) -> dict[str, Any]:
     """Returns the arguments of `run.train` that a recipe says."""
     return {name: getattr(recipe, name) for name in RUN}
 
 
-def to_dict(recipe):
+def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Returns the recipe as JSON values."""
     return {**dataclasses.asdict(recipe), "model": _config_to_dict(recipe.model)}
 
@@ -148,7 +149,7 @@ def _config_from_dict(values):
     return models.MODELS[values.pop("kind")].Config(**values)
 
 
-def from_dict(values):
+def from_dict(values: dict[str, Any]) -> Recipe:
     """Returns the recipe that `to_dict` wrote.
 
     Raises:

@@ -2,36 +2,43 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfcore import checkpoint, run, tree
 from tfcore.data import augment
 from tfcore.data.augment import Augment
+from tfcore.data.order import Rows
+from tfcore.data.splits import Splits
 from tfcore.distribution import Team
 from tfcore.models import inception_v3, mlp, transfer
+from tfcore.quiet import tf
 from tfcore.recipes.assemble import fit_to_data, make_forward, task
-from tfcore.recipes.recipe import plan, settings_of
+from tfcore.recipes.recipe import Recipe, plan, settings_of
+from tfcore.recipes.trunks import Trunk
 from tfcore.run import directory, features
 from tfcore.run.profile import checked
 from tfcore.run.result import export
 
 
 def train(
-    recipe,
-    logdir,
-    trunk,
-    splits,
+    recipe: Recipe,
+    logdir: str | Path,
+    trunk: Trunk,
+    splits: Splits,
     *,
-    cache=None,
-    fine_tune=None,
-    clean=False,
-    histograms=False,
-    check_numerics=False,
-    profile=None,
-    note="",
-    strategy=None,
-):
+    cache: str | Path | None = None,
+    fine_tune: Recipe | None = None,
+    clean: bool = False,
+    histograms: bool = False,
+    check_numerics: bool = False,
+    profile: tuple[int, int] | None = None,
+    note: str = "",
+    strategy: tf.distribute.Strategy | None = None,
+) -> run.Result:
     """Trains a head on a frozen trunk in `logdir`/head, then, with `fine_tune`, the upper trunk too.
 
     Args:
@@ -106,7 +113,9 @@ def _head_on_features(recipe, place, trunk, digest, splits, cache, options):
     return result, _exported(result)
 
 
-def features_of(recipe, trunk, facts, cache):
+def features_of(
+    recipe: Recipe, trunk: Trunk, facts: dict[str, Any], cache: str | Path | None
+) -> Callable[[np.ndarray | Rows], np.ndarray]:
     """Returns images -> the trunk's features of them, kept in `cache`. Batch norm is folded into convolutions."""
     config, weights, stats = recipe.model, trunk.weights, trunk.stats
     if isinstance(config.trunk, inception_v3.Config):
@@ -121,7 +130,7 @@ def features_of(recipe, trunk, facts, cache):
     return lambda images: features.kept(compute, images, recipe.model.head.image_shape, facts, cache)
 
 
-def trunk_facts(recipe, digest):
+def trunk_facts(recipe: Recipe, digest: str) -> dict[str, Any]:
     """Returns all that the features of a picture depend on, as JSON values."""
     facts = {"trunk": digest, "scale": recipe.scale, "offset": recipe.offset, "precision": recipe.precision}
     facts["pooled"] = recipe.model.pool_features

@@ -1,5 +1,6 @@
 """Trained trunks: where their weights come from, and how they read a picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from tfcore.data.sources import cache_dir
 from tfcore.models import inception_v3, transfer
 from tfcore.recipes import exports
 from tfcore.recipes.finished import not_finite
+from tfcore.types import Tree
 
 URL = (
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
@@ -21,17 +23,17 @@ PIXELS = {"-1..1": (1 / 127.5, -1.0), "0..1": (1 / 255, 0.0)}  # name: scale, of
 class Trunk(NamedTuple):
     """weights, stats: trees; pixels: how the file wants its pictures read, (scale, offset); why: in words."""
 
-    weights: dict
-    stats: dict
+    weights: Tree
+    stats: Tree
     pixels: tuple[float, float]
     why: str
 
-    def digest(self):
+    def digest(self) -> str:
         """Returns a hash of weights and stats."""
         return exports.digest(self.weights, self.stats)
 
 
-def published_weights():
+def published_weights() -> Path:
     """Returns the path of InceptionV3's ImageNet weights in the user's cache; downloads them when they are not there.
 
     Raises:
@@ -46,7 +48,7 @@ def published_weights():
     return path
 
 
-def load_trunk(config, path):
+def load_trunk(config: transfer.Config, path: str | Path) -> Trunk:
     """Returns the Trunk in a Keras .h5 of InceptionV3, or in an export of ours: a file, a SavedModel, or a whole run.
 
     Files of Keras want pixels in -1 .. 1, as the published one was trained; ours say how they read.
@@ -61,22 +63,22 @@ def load_trunk(config, path):
     if Path(path).suffix == ".h5":
         if not isinstance(config.trunk, inception_v3.Config):
             raise ValueError(f"{path}: only InceptionV3's weights are read from .h5, the trunk is another network")
-        read = checkpoint.import_keras_h5(path, config.trunk)
-        refuse(path, [problem for part in read for problem in not_finite(part)])
-        return Trunk(*read, PIXELS["-1..1"], "as Keras' weights want them")
+        weights, stats = checkpoint.import_keras_h5(path, config.trunk)
+        refuse(path, not_finite(weights) + not_finite(stats))
+        return Trunk(weights, stats, PIXELS["-1..1"], "as Keras' weights want them")
     weights, stats, facts = exports.read(path)
     settings = facts.get("config", {})
     pixels = settings.get("scale", 1 / 255), settings.get("offset", 0.0)
     if "trunk" in weights:
         weights, stats = weights["trunk"], stats.get("trunk", {})
     wanted = transfer.trunk_of(config).init(0, config.trunk)
-    chosen = [tree.select(f, lambda p, w=w: p in tree.flatten(w)) for f, w in zip((weights, stats), wanted)]
+    chosen = [tree.select(f, tree.flatten(w).__contains__) for f, w in zip((weights, stats), wanted)]
     problems = [problem for f, w in zip(chosen, wanted) for problem in tree.mismatches(f, w)]
     refuse(path, problems + [problem for part in chosen for problem in not_finite(part)])
-    return Trunk(*chosen, pixels, "as the run that trained it did")
+    return Trunk(chosen[0], chosen[1], pixels, "as the run that trained it did")
 
 
-def refuse(path, problems):
+def refuse(path: str | Path, problems: Sequence[str]) -> None:
     """Raises ValueError where there are problems with a trunk's file: it lists them."""
     if problems:
         raise ValueError(f"{path} does not fit the trunk: {'; '.join(problems)}")

@@ -2,21 +2,26 @@
 
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from tfcore import training, tree
 from tfcore.quiet import tf
-from tfcore.run.task import loss_fn_of
+from tfcore.run.plan import Plan
+from tfcore.run.task import Task, loss_fn_of
 from tfcore.showing import readable
+from tfcore.training import TrainState
+from tfcore.types import Function, Tree
 
 
-def traced_forward(task, state, batch_size):
+def traced_forward(task: Task, state: TrainState, batch_size: int) -> Function:
     """Returns the concrete function of the forward pass on `batch_size` images as stored; it reads the variables."""
     images = task.splits.train.images
     forward = tf.function(lambda x: task.forward(state.weights, state.stats, x, training=False), autograph=False)
     return forward.get_concrete_function(tf.TensorSpec([batch_size, *images.shape[1:]], images.dtype))
 
 
-def traced_step(task, state, plan):
+def traced_step(task: Task, state: TrainState, plan: Plan) -> Function:
     """Returns the concrete function of one step of training on a batch of images as stored."""
     step = functools.partial(
         training.train_step, state, seed=plan.seed, loss_fn=loss_fn_of(task), optimizer=task.optimizer
@@ -25,7 +30,7 @@ def traced_step(task, state, plan):
     return tf.function(lambda *batch: step(batch), autograph=False).get_concrete_function(*batch)
 
 
-def named_graph(concrete, state):
+def named_graph(concrete: Function, state: TrainState) -> tf.compat.v1.GraphDef:
     """Returns the GraphDef of a concrete function in which the variables of a state are called by their paths.
 
     Those of stats and slots begin with that word. What only keeps an order of execution is left out.
@@ -41,7 +46,7 @@ def named_graph(concrete, state):
     return graph
 
 
-def flops(concrete, batch_size):
+def flops(concrete: Function, batch_size: int) -> int:
     """Returns the floating point operations per image of a forward pass: its convolutions and matrix products.
 
     A multiplication and an addition count as two. concrete: traced for `batch_size` images.
@@ -56,7 +61,7 @@ def flops(concrete, batch_size):
     return total
 
 
-def parameter_rows(weights, stats):
+def parameter_rows(weights: Tree, stats: Tree) -> list[tuple[str, str, str, str]]:
     """Returns the table of all weights and stats: path, shape, count and bytes, below a head, the sums at the end."""
     leaves = {**tree.flatten(weights), **tree.flatten(stats)}
     counts = {path: math.prod(v.shape) for path, v in leaves.items()}
@@ -65,13 +70,13 @@ def parameter_rows(weights, stats):
     return [("parameter", "shape", "count", "bytes"), *((p, s, f"{c:,}", f"{b:,}") for p, s, c, b in rows)]
 
 
-def as_text(rows):
+def as_text(rows: Sequence[tuple[str, str, str, str]]) -> str:
     """Returns a table of four columns for a terminal; the last two are numbers."""
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return "\n".join(f"{p:<{widths[0]}}  {s:<{widths[1]}}  {c:>{widths[2]}}  {b:>{widths[3]}}" for p, s, c, b in rows)
 
 
-def as_markdown(rows):
+def as_markdown(rows: Sequence[tuple[Any, ...]]) -> str:
     """Returns a table in Markdown; its first row is the head."""
     cells = [[readable(str(cell)).replace("|", "&#124;") for cell in row] for row in rows]
     head, *body = ["| " + " | ".join(row) + " |" for row in cells]

@@ -8,20 +8,26 @@ stopped/stopped.json: which step, what was not finite, the run. It is written la
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfcore import checkpoint, files, tree
 from tfcore.quiet import tf
 from tfcore.run import blocks, records
+from tfcore.run.directory import Place
+from tfcore.training import TrainState
 
 KINDS = {"step": int, "seed": int, "why": str, "not_finite": list, "train_examples": int, "config": dict}
 FOLDER, FACTS, BATCH = "stopped", "stopped.json", "batch.safetensors"
 
 
 @contextlib.contextmanager
-def kept(place, state, config, examples, *, written=True):
+def kept(
+    place: Place, state: TrainState, config: dict[str, Any], examples: int, *, written: bool = True
+) -> Iterator[None]:
     """Writes the black box when the block raises NotFinite, and says so in the error.
 
     Args:
@@ -42,7 +48,7 @@ def kept(place, state, config, examples, *, written=True):
         raise
 
 
-def write(place, state, error, config, examples):
+def write(place: Place, state: TrainState, error: blocks.NotFinite, config: dict[str, Any], examples: int) -> None:
     """Writes `place`/stopped, durably. error: a `blocks.NotFinite`; `state`: the one before its step."""
     folder = place / FOLDER
     (folder / FACTS).unlink(missing_ok=True)
@@ -62,7 +68,7 @@ def write(place, state, error, config, examples):
     files.write_text(folder / FACTS, json.dumps(facts, indent=2) + "\n")
 
 
-def read(run_dir):
+def read(run_dir: str | Path) -> tuple[dict[str, Any], blocks.Block, Path]:
     """Returns the facts of stopped.json, the `Block` of the step and the path of the checkpoint before it.
 
     Raises:

@@ -1,5 +1,6 @@
 """Blocks of steps: gathered while the last one runs, taken in one call, checked, and taken back where not finite."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -7,18 +8,24 @@ import numpy as np
 
 from tfcore import training, tree
 from tfcore.data import augment
-from tfcore.distribution import ALONE
+from tfcore.data.splits import Arrays
+from tfcore.distribution import ALONE, Team
 from tfcore.quiet import tf
 from tfcore.run import numerics
-from tfcore.run.task import loss_fn_of, metric_names
+from tfcore.run.task import Task, loss_fn_of, metric_names
+from tfcore.training import TrainState
+from tfcore.types import LossFn, Seed, Tensor
 
 
 class Block(NamedTuple):
     """The batches of k steps. images: [k, B, ...] as stored; labels: [k, B]; draws: [k, B, 9], or [k, B, 0] unused."""
 
-    images: tf.Tensor
-    labels: tf.Tensor
-    draws: tf.Tensor
+    images: Tensor
+    labels: Tensor
+    draws: Tensor
+
+
+Take = Callable[[Block, int], dict[str, float]]  # (block, count) -> {name: sum over the first `count` steps}
 
 
 class NotFinite(FloatingPointError):
@@ -28,12 +35,12 @@ class NotFinite(FloatingPointError):
     part: "validation" or "test", of whose examples the batch is where a forward pass is meant; "" for a step.
     """
 
-    def __init__(self, message, *, batch, loss, paths, part=""):
+    def __init__(self, message: str, *, batch: Block, loss: float | None, paths: list[str], part: str = "") -> None:
         super().__init__(message)
         self.batch, self.loss, self.paths, self.part = batch, loss, paths, part
 
 
-def gathered(part, indices, size, draws=None):
+def gathered(part: Arrays, indices: np.ndarray, size: int, draws: Tensor | None = None) -> Iterator[tuple[int, Block]]:
     """Yields (how many steps, Block) for each `size` rows of `indices`; the next is gathered while one is used.
 
     The last is filled up to `size` rows by repeating its first.
@@ -60,7 +67,7 @@ def gathered(part, indices, size, draws=None):
             yield block
 
 
-def compiled(task, state, seed, example, *, jit, team=ALONE):
+def compiled(task: Task, state: TrainState, seed: Seed, example: Block, *, jit: bool, team: Team = ALONE) -> Take:
     """Returns take(block, count) -> {name: sum over the first `count` steps}, traced once, here.
 
     Args:
@@ -93,7 +100,7 @@ def compiled(task, state, seed, example, *, jit, team=ALONE):
     return lambda block, count: {name: float(v) for name, v in traced(*block, tf.constant(count)).items()}
 
 
-def compiled_loss(loss_fn):
+def compiled_loss(loss_fn: LossFn) -> LossFn:
     """Returns `loss_fn`, compiled with XLA, forward and backward."""
 
     def compiled_loss_fn(weights, stats, batch, seed):
@@ -104,7 +111,7 @@ def compiled_loss(loss_fn):
     return compiled_loss_fn
 
 
-def watched(task, state, seed):
+def watched(task: Task, state: TrainState, seed: Seed) -> Take:
     """Returns take(block, count) as `compiled` does, which takes the steps eagerly and looks at every operation.
 
     Its sums have the values of the compiled ones up to rounding. `take` raises NotFinite, with the state before that
@@ -128,14 +135,16 @@ def watched(task, state, seed):
     return take
 
 
-def example_block(part, size, batch_size, *, draws):
+def example_block(part: Arrays, size: int, batch_size: int, *, draws: bool) -> Block:
     """Returns a Block of the shapes that `gathered` will yield."""
     rows = np.zeros([1, batch_size], np.int32)
     _, block = next(gathered(part, rows, size, tf.zeros([1, augment.DRAWS]) if draws else None))
     return block
 
 
-def take_checked(take, check, state, block, count, team=ALONE):
+def take_checked(
+    take: Take, check: Callable[[], bool], state: TrainState, block: Block, count: int, team: Team = ALONE
+) -> dict[str, float]:
     """Takes the first `count` steps of a block and returns the sums of their metrics, all finite.
 
     Steps run unguarded. Where something is not finite afterwards, the state is put back and the same executable is

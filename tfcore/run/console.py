@@ -8,9 +8,12 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from tfcore import files, metrics, optimizers, plots, training, tree
@@ -18,11 +21,17 @@ from tfcore.data.meter import EVERY, watched
 from tfcore.quiet import tf
 from tfcore.run import anatomy, exhibits
 from tfcore.run.board import Board
+from tfcore.run.directory import Place
 from tfcore.run.environment import environment
+from tfcore.run.plan import Plan
+from tfcore.run.progress import Progress
 from tfcore.run.report import validation_part
+from tfcore.run.result import Result
 from tfcore.run.summary import sizes, summary
-from tfcore.run.task import loss_fn_of
+from tfcore.run.task import Task, loss_fn_of
 from tfcore.showing import readable, warn, with_extra
+from tfcore.training import TrainState
+from tfcore.types import LearningRate, Tree
 
 SHARE = 0.03  # of the time of training that drawing beside it may take
 
@@ -30,14 +39,15 @@ SHARE = 0.03  # of the time of training that drawing beside it may take
 class Console:
     """The lines and the event files of one run."""
 
-    def __init__(self, task, place, plan, *, histograms=False):
+    def __init__(self, task: Task, place: Place, plan: Plan, *, histograms: bool = False) -> None:
         self._task, self._place, self._plan, self._histograms = task, place, plan, histograms
         self._board = Board(place.path)
         self._artist, self._drawing, self._warned = ThreadPoolExecutor(1), None, False
-        self._due, self._next = None, 1  # what is still to be drawn of the data; from which epoch on predictions are
+        self._due: Callable[[], None] | None = None  # what is still to be drawn of the data
+        self._next = 1  # from which epoch on predictions are drawn
         self._spent, self._longest = 0.0, 1.0  # seconds of drawing; 1 is a guess at what the first takes
 
-    def introduce(self, state, *, resumed):
+    def introduce(self, state: TrainState, *, resumed: bool) -> None:
         """Shows what is about to be trained, on what: the set, the table of parameters, the graph, the settings."""
         task, splits = self._task, self._task.splits
         print(f"{splits.name}: {sizes(splits)}")
@@ -86,7 +96,7 @@ class Console:
             print(f"left out {len(rows) - 3} more: {self._place / 'bad_files.json'}")
 
     @contextlib.contextmanager
-    def epoch(self, progress):
+    def epoch(self, progress: Progress) -> Iterator["Shown"]:
         """Yields the display of an epoch: a bar on a terminal and in Jupyter, else a line now and then."""
         plan, size = self._plan, self._plan.batch_size
         bar = tqdm(
@@ -99,13 +109,14 @@ class Console:
     def _label(self, epoch):
         return f"epoch {epoch:>{len(str(self._plan.epochs))}}/{self._plan.epochs}"
 
-    def end_of_epoch(self, progress, logits, state):
+    def end_of_epoch(self, progress: Progress, logits: np.ndarray, state: TrainState) -> None:
         """Prints the line of an epoch, and writes its curves, and now and then its drawings and histograms."""
         row = progress.row
         self._board.scalars("train", {"images_per_second": row["images_per_second"]}, row["step"])
         self._board.scalars("validation", row["validation"], row["step"])
         if self._histograms:
-            self._board.histograms(*self._weights_and_gradients(state), row["step"])
+            weights, gradients = self._weights_and_gradients(state)
+            self._board.histograms(weights, gradients, row["step"])
         self._board.flush()
         self._draw_where_time_allows(progress, logits, state)
         left = progress.total_seconds / row["epoch"] * (self._plan.epochs - row["epoch"])
@@ -144,7 +155,7 @@ class Console:
         self._board.precision_recall(part, p, examples.labels, names[: p.shape[1]], step)
         return made
 
-    def title(self, part):
+    def title(self, part: str) -> str:
         """Returns which run, set and part a drawing is of."""
         return f"{self._task.name}, seed {self._plan.seed}, on {self._task.splits.name}: {part}"
 
@@ -179,7 +190,7 @@ class Console:
         self._drawing = self._artist.submit(spare)
 
     @contextlib.contextmanager
-    def sparing(self):
+    def sparing(self) -> Iterator[None]:
         """Turns failures to write drawings in the block into one warning in all: the run goes on without them."""
         try:
             yield
@@ -194,7 +205,9 @@ class Console:
             self._drawing.result()
         self._drawing = None
 
-    def tested(self, measured, logits, weights, stats, step, reported):
+    def tested(
+        self, measured: dict[str, Any], logits: np.ndarray, weights: Tree, stats: Tree, step: int, reported: int
+    ) -> dict[str, bytes]:
         """Writes the test: its values, drawings, what the last layer tells apart. Returns {name: PNG bytes}."""
         self._wait()
         if self._due:
@@ -211,21 +224,29 @@ class Console:
                 board.projector("validation", *found)
         return drawn
 
-    def page(self, values, history, drawn, config, weights, stats):
+    def page(
+        self,
+        values: dict[str, Any],
+        history: list[dict[str, Any]],
+        drawn: dict[str, bytes],
+        config: dict[str, Any],
+        weights: Tree,
+        stats: Tree,
+    ) -> None:
         """Writes the curves, the other drawings and report.html. values: of result.json; drawn: of `tested`."""
         place = self._place
         with self.sparing():
             curves = plots.curves(history, reported=values["reported_epoch"], test=values["test"])
-            drawn = {**drawn, "curves": plots.titled(curves, self.title("training and validation"))}
-            plots.save(place / "plots", drawn)
+            curves = plots.titled(curves, self.title("training and validation"))
+            plots.save(place / "plots", {**drawn, "curves": curves})
             files.write_text(place / "report.html", summary(place, self._task, values, config, weights, stats))
 
-    def close(self):
+    def close(self) -> None:
         """Makes all that was written visible to TensorBoard."""
         self._wait()
         self._board.flush()
 
-    def end(self, result):
+    def end(self, result: Result) -> None:
         """Prints the test, and how to look at the run."""
         count, test = len(self._task.splits.test.labels), result.test
         print(f"test   loss {test['loss']:.4f} accuracy {test['accuracy']:.4f}  ({count:,} images)")
@@ -236,12 +257,22 @@ class Console:
 class Shown:
     """The display of an epoch under way."""
 
-    def __init__(self, bar, board, learning_rate, label, plan, progress, *, clock=time.monotonic):
+    def __init__(
+        self,
+        bar: tqdm,
+        board: Board,
+        learning_rate: LearningRate | None,
+        label: str,
+        plan: Plan,
+        progress: Progress,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._bar, self._board, self._rate, self._label, self._plan = bar, board, learning_rate, label, plan
         self._clock, self._first, self._began = clock, progress.steps, clock()
         self._next = self._began + EVERY
 
-    def block(self, progress, sums, count, step):
+    def block(self, progress: Progress, sums: dict[str, float], count: int, step: int) -> None:
         """Shows a block of `count` steps: moves the bar, or prints a line, and adds to the curves."""
         curves = {name: value / count for name, value in sums.items() if name != "gradient_norm"}
         curves["gradient_norm"] = sums["gradient_norm"]
@@ -264,12 +295,12 @@ class Shown:
         return f"{position}  {shown}  {images:,.0f} images/s  left {duration(left)}"
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Returns "01:05" or "1:01:05"."""
     return tqdm.format_interval(seconds)
 
 
-def tensorboard_command():
+def tensorboard_command() -> str:
     """Returns what starts TensorBoard from here: the program of this Python's environment, or its module."""
     program = Path(sys.executable).with_name("tensorboard")
     if not program.exists():

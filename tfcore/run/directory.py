@@ -10,11 +10,17 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from tfcore import checkpoint, files, training, tree
 from tfcore.data import content
 from tfcore.run import environment, records
+from tfcore.run.plan import Plan
+from tfcore.run.task import Task
+from tfcore.training import TrainState
+from tfcore.types import Tree
 
 MAY_CHANGE = ("epochs", "steps_per_loop", "patience", "max_bad_fraction")  # on resuming: not the steps already taken
 WRITTEN = ("checkpoints", "plots", "export")  # directories; those of the event files may fail
@@ -39,15 +45,15 @@ class Place:
 
     path: Path
     lock: int
-    owner: dict = dataclasses.field(default_factory=dict)
+    owner: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def __truediv__(self, name):
+    def __truediv__(self, name: str | Path) -> Path:
         return self.path / name
 
     def __str__(self):
         return str(self.path)
 
-    def check(self):
+    def check(self) -> None:
         """Raises OSError: the directory, or its lock, is not the one that this process holds any more."""
         with contextlib.suppress(OSError):
             if os.path.samestat(os.fstat(self.lock), os.stat(self.path / ".lock")):
@@ -58,7 +64,7 @@ class Place:
 
 
 @contextlib.contextmanager
-def held(logdir):
+def held(logdir: str | Path) -> Iterator[Place]:
     """Makes the directory, holds it for this process while the block runs, and yields its Place.
 
     Raises:
@@ -87,7 +93,7 @@ def _check_writable(directory, argument=""):
         raise OSError(f"{argument}{directory} cannot be written: {error.strerror}") from None
 
 
-def describe(task, plan, note=""):
+def describe(task: Task, plan: Plan, note: str = "") -> dict[str, Any]:
     """Returns what makes a run this run, as JSON values: config.json, but for its id, and what its export holds."""
     splits, settings = task.splits, plan._asdict()
     if not plan.check_numerics:
@@ -105,7 +111,9 @@ def describe(task, plan, note=""):
     }
 
 
-def claim(place, config, *, clean=False, written=WRITTEN, replicas=1):
+def claim(
+    place: Place, config: dict[str, Any], *, clean: bool = False, written: Sequence[str] = WRITTEN, replicas: int = 1
+) -> Place:
     """Makes the directory that of the run that `config` describes; with `clean` it first forgets what was there.
 
     written: the directories in it that the run will write.
@@ -164,13 +172,13 @@ def _setting(name):
     return name.removeprefix("config/").removeprefix("run/")
 
 
-def forget(place):
+def forget(place: Place) -> None:
     """Removes what a run wrote, and nothing else, in an order in which what remains never lies.
 
     First goes what says that it is complete, then its weights, then its measures; last what says whose it is.
     """
-    names = ("result.json", "export", "checkpoints", "metrics.jsonl", "stopped", "plots", "report.html")
-    names += ("train", "validation", "test", *(path.name for path in (place / ".").glob("events.out.tfevents.*")))
+    names = ["result.json", "export", "checkpoints", "metrics.jsonl", "stopped", "plots", "report.html"]
+    names += ["train", "validation", "test", *(path.name for path in (place / ".").glob("events.out.tfevents.*"))]
     for path in (place / name for name in (*names, "bad_files.json", "environment.json", "config.json")):
         _remove(path)
 
@@ -182,14 +190,14 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def reopen(place):
+def reopen(place: Place) -> None:
     """Takes back what says that a run is complete, since it goes on, and what was exported of it."""
     (place / "result.json").unlink(missing_ok=True)
     for path in (place / EXPORT, *(place / EXPORT.parent / name for name in EXPORTS.values())):
         _remove(path)
 
 
-def save(place, state, meta, *, best=False):
+def save(place: Place, state: TrainState, meta: dict[str, Any], *, best: bool = False) -> Path:
     """Writes a checkpoint that says whose it is, and returns its path.
 
     Raises:
@@ -199,7 +207,7 @@ def save(place, state, meta, *, best=False):
     return checkpoint.save(place / "checkpoints", state, {**meta, **place.owner}, best=best)
 
 
-def owned(path, meta, place):
+def owned(path: str | Path, meta: dict[str, Any], place: Place) -> dict[str, Any]:
     """Returns the meta of a checkpoint without its owner. Raises ValueError: it is of another run."""
     meta = dict(meta)
     owner = {name: meta.pop(name, "") for name in place.owner}
@@ -208,24 +216,24 @@ def owned(path, meta, place):
     return meta
 
 
-def append(place, row):
+def append(place: Place, row: dict[str, Any]) -> None:
     """Adds a row to metrics.jsonl, durably. Raises OSError: it cannot be written, or the directory is not ours."""
     place.check()
     records.append(place / "metrics.jsonl", row)
 
 
-def newest(place):
+def newest(place: Place) -> Path | None:
     """Returns the path of the newest checkpoint, None where there is none."""
     return next(reversed(checkpoint.checkpoints(place / "checkpoints")), None)
 
 
-def last_good(place):
+def last_good(place: Place) -> str:
     """Returns a sentence that names the newest checkpoint."""
     path = newest(place)
     return f"the last good checkpoint is {path}" if path else "there is no checkpoint yet"
 
 
-def load_run(run_dir):
+def load_run(run_dir: str | Path) -> tuple[dict[str, Any], Tree, Tree]:
     """Returns config, weights and stats of a run: of its export, or of its newest checkpoint while it trains.
 
     config: what config.json holds: "config" of the task, "run", "class_names", "content" and more.

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ VARIABLES = (
 PREFIXES = ("ONEDNN_", "DNNL_", "TF_ONEDNN_", "TF_MKL_", "MKL_")
 
 
-def environment(replicas=1):
+def environment(replicas: int = 1) -> dict[str, Any]:
     """Returns what the bits of a run depend on besides its settings. replicas: devices that take a step together."""
     named = dict.fromkeys([*VARIABLES, *sorted(name for name in os.environ if name.startswith(PREFIXES))])
     return {
@@ -61,7 +62,7 @@ def _commit():
     return ""
 
 
-def starts(path):
+def starts(path: Path) -> list[dict[str, Any]]:
     """Returns the starts that environment.json tells of; none where there is no such file.
 
     Raises:
@@ -76,13 +77,13 @@ def starts(path):
     return found
 
 
-def note_start(path, replicas=1):
+def note_start(path: Path, replicas: int = 1) -> None:
     """Adds this start to environment.json, with what differs from the start before, and says that on stderr."""
     before, now = starts(path), environment(replicas)
     last = {"replicas": 1, **before[-1]} if before else now  # the first ones did not name them
     names = [name for name in {**now, **last} if name not in ("format", "started", "changed")]
-    changed = [(name, last.get(name, ""), now.get(name, "")) for name in names if name in now or name.isupper()]
-    changed = [f"{name}: {was}, now {value}" for name, was, value in changed if was != value]
+    pairs = [(name, last.get(name, ""), now.get(name, "")) for name in names if name in now or name.isupper()]
+    changed = [f"{name}: {was}, now {value}" for name, was, value in pairs if was != value]
     if bits := [text for text in changed if not text.startswith("commit")]:
         warn(f"not the same environment, so not the same bits: {'; '.join(bits)}")
     began = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -3,19 +3,24 @@
 import functools
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfcore import files, training
 from tfcore.data import Arrays, augment
 from tfcore.data.meter import meter
+from tfcore.data.order import Rows
+from tfcore.data.splits import Splits
 from tfcore.quiet import tf
+from tfcore.types import Array, Inference, Tensor, Tree
 
 CHUNK = 500  # pictures at a time, so that memory stays flat
 
 
-def extractor(forward, weights, stats, *, batch_size=50):
+def extractor(forward: Inference, weights: Tree, stats: Tree, *, batch_size: int = 50) -> Callable[[Array], np.ndarray]:
     """Returns features(images) -> [N, H', W', C'] float32 in NumPy.
 
     forward: (weights, stats, images, *, training) -> features, stats; images as they are stored.
@@ -26,7 +31,13 @@ def extractor(forward, weights, stats, *, batch_size=50):
     )
 
 
-def kept(features, images, shape, facts, cache):
+def kept(
+    features: Callable[..., np.ndarray],
+    images: np.ndarray | Rows,
+    shape: tuple[int, int, int],
+    facts: dict[str, Any],
+    cache: str | Path | None,
+) -> np.ndarray:
     """Returns features(images), from `cache` where they are there, else computed and left there.
 
     Args:
@@ -58,7 +69,14 @@ def _chunks(features, images):
             yield part
 
 
-def splits_of(splits, features_of, *, change=None, seed=0, copies=1):
+def splits_of(
+    splits: Splits,
+    features_of: Callable[..., np.ndarray],
+    *,
+    change: Callable[[Array, Tensor], Tensor] | None = None,
+    seed: int = 0,
+    copies: int = 1,
+) -> Splits:
     """Returns the splits with features in place of pictures.
 
     Args:
@@ -70,8 +88,8 @@ def splits_of(splits, features_of, *, change=None, seed=0, copies=1):
     if change:
         images = np.concatenate([_changed(change, images, augment.draw(seed, c, len(images))) for c in range(copies)])
         labels = np.concatenate([labels] * copies)
-    parts = Arrays(images, labels), splits.validation, splits.test
-    parts = [Arrays(features_of(part.images), part.labels) for part in parts]
+    changed = Arrays(images, labels), splits.validation, splits.test
+    parts = [Arrays(features_of(part.images), part.labels) for part in changed]
     return splits._replace(train=parts[0], validation=parts[1], test=parts[2])
 
 

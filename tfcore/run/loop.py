@@ -4,7 +4,12 @@ import contextlib
 import functools
 import signal
 import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tfcore import checkpoint, training, tree
 from tfcore.data import augment
@@ -14,13 +19,16 @@ from tfcore.init import as_seed, fold_in
 from tfcore.quiet import tf
 from tfcore.run import blackbox, blocks, directory, records
 from tfcore.run.console import Console
+from tfcore.run.directory import Place
 from tfcore.run.plan import Plan
 from tfcore.run.profile import Profile, checked
 from tfcore.run.progress import Progress
 from tfcore.run.report import measure, predictor, validation_part
-from tfcore.run.result import FINISHED, complete, test_and_export
+from tfcore.run.result import FINISHED, Result, complete, test_and_export
 from tfcore.run.silent import Silent
-from tfcore.signals import Asked, stop_requested
+from tfcore.run.task import Task
+from tfcore.signals import Asked, Requests, stop_requested
+from tfcore.training import TrainState
 
 SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not written after each short epoch
 
@@ -28,31 +36,31 @@ SAVE_RATE = 1e7  # bytes of checkpoints a second, at most: large ones are not wr
 class Stopped(KeyboardInterrupt):
     """A run that was asked to stop and saved a checkpoint; `signum` says by which signal."""
 
-    def __init__(self, signum, path):
+    def __init__(self, signum: int, path: str | Path | None) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}, saved {path}: the same command goes on from there")
         self.signum = signum
 
 
 def train(
-    task,
-    logdir,
+    task: Task,
+    logdir: str | Path,
     *,
-    epochs,
-    batch_size,
-    seed=0,
-    steps_per_epoch=0,
-    steps_per_loop=50,
-    validation_steps=0,
-    patience=0,
-    report="last",
-    jit=False,
-    clean=False,
-    histograms=False,
-    check_numerics=False,
-    profile=None,
-    note="",
-    strategy=None,
-):
+    epochs: int,
+    batch_size: int,
+    seed: int = 0,
+    steps_per_epoch: int = 0,
+    steps_per_loop: int = 50,
+    validation_steps: int = 0,
+    patience: int = 0,
+    report: str = "last",
+    jit: bool = False,
+    clean: bool = False,
+    histograms: bool = False,
+    check_numerics: bool = False,
+    profile: tuple[int, int] | None = None,
+    note: str = "",
+    strategy: tf.distribute.Strategy | None = None,
+) -> Result:
     """Trains a `Task` in the run directory `logdir`, or goes on where an earlier call stopped.
 
     Args:
@@ -141,7 +149,7 @@ def train(
             return result
 
 
-def initial_state(task, seed, team=ALONE):
+def initial_state(task: Task, seed: int, team: Team = ALONE) -> TrainState:
     """Returns the TrainState before the first step, of the weights that the seed draws, with the copies of `team`."""
     with team.scope():
         weights, stats = task.init(fold_in(seed, "init"))
@@ -149,7 +157,7 @@ def initial_state(task, seed, team=ALONE):
         return training.init_state(drawn["weights"], drawn["stats"], task.optimizer, learns=task.learns)
 
 
-def compiled(task, state, plan, team=ALONE):
+def compiled(task: Task, state: TrainState, plan: Plan, team: Team = ALONE) -> tuple[blocks.Take, Callable[[], bool]]:
     """Returns take(block, count) -> sums and check() -> bool, both traced once, here."""
     share = plan.batch_size // team.workers
     example = blocks.example_block(task.splits.train, plan.steps_per_loop, share, draws=task.augment is not None)
@@ -162,14 +170,16 @@ def compiled(task, state, plan, team=ALONE):
     return take_block, lambda: not team.most(not check())
 
 
-def validated(task, plan, state, epoch, predict, team):
+def validated(
+    task: Task, plan: Plan, state: TrainState, epoch: int, predict: Callable[..., np.ndarray], team: Team
+) -> tuple[np.ndarray, dict[str, float]]:
     """Returns the logits of the examples that this epoch validates on, and the chief's measures of them."""
     part = validation_part(task.splits.validation, plan.examined, seed=plan.seed, epoch=epoch)
     logits = predict(training.averages(state.weights, state.slots), state.stats, part.images)
     return logits, team.told(measure(task, logits, part, f"validation of epoch {epoch + 1}"))
 
 
-def restored_by_chief(place, state, plan, team):
+def restored_by_chief(place: Place, state: TrainState, plan: Plan, team: Team) -> Progress:
     """Restores `state` as `restore` does, and gives that state and its Progress to all workers."""
     progress = restore(place, state, plan) if team.chief else Progress()
     directory.reopen(place)
@@ -177,7 +187,7 @@ def restored_by_chief(place, state, plan, team):
     return Progress(**team.take_over(state, vars(progress)))
 
 
-def restore(place, state, plan):
+def restore(place: Place, state: TrainState, plan: Plan) -> Progress:
     """Reads the newest whole checkpoint into `state` and returns its Progress; a new one where there is none.
 
     Raises:
@@ -200,7 +210,7 @@ def restore(place, state, plan):
     return progress
 
 
-def refuse_gaps(place, known, progress, plan):
+def refuse_gaps(place: Place, known: list[dict[str, Any]], progress: Progress, plan: Plan) -> None:
     """Raises ValueError: measures of earlier epochs are gone, or the best weights, which the run reports in the end."""
     if missing := set(range(1, progress.epoch)) - {row["epoch"] for row in known}:
         epochs = ", ".join(map(str, sorted(missing)[:9])) + (" and more" if len(missing) > 9 else "")
@@ -214,7 +224,9 @@ def refuse_gaps(place, known, progress, plan):
         directory.owned(path, meta, place)
 
 
-def epoch_blocks(task, plan, progress, team=ALONE):
+def epoch_blocks(
+    task: Task, plan: Plan, progress: Progress, team: Team = ALONE
+) -> Generator[tuple[int, blocks.Block], None, None]:
     """Yields (count, Block) from the current position to the end of the epoch: this worker's share of each batch."""
     n = len(task.splits.train.labels)
     order = batch_indices(plan.seed, progress.epoch, n, plan.batch_size)[progress.steps : plan.steps]
@@ -223,7 +235,7 @@ def epoch_blocks(task, plan, progress, team=ALONE):
 
 
 @contextlib.contextmanager
-def ending_at_once(stop, saved, team):
+def ending_at_once(stop: Requests, saved: Callable[[], str | Path | None], team: Team) -> Iterator[None]:
     """Ends the block, which changes no state, with Stopped when a signal comes. saved: () -> a checkpoint to name.
 
     Not with several workers: all take part in what the block computes, and signals come to each at its own time.
@@ -239,7 +251,7 @@ def ending_at_once(stop, saved, team):
 
 
 @contextlib.contextmanager
-def naming_the_last_good(place, team):
+def naming_the_last_good(place: Place, team: Team) -> Iterator[None]:
     """Adds to a FloatingPointError what is left of the run, and what to do."""
     try:
         yield
@@ -250,13 +262,13 @@ def naming_the_last_good(place, team):
         raise FloatingPointError(f"{error}; {directory.last_good(place)}; {advice}") from None
 
 
-def size_of(state):
+def size_of(state: TrainState) -> int:
     """Returns how many bytes a checkpoint has."""
     stored = tree.leaves({"weights": state.weights, "stats": state.stats, "slots": state.slots})
     return sum(leaf.shape.num_elements() * leaf.dtype.size for leaf in stored)
 
 
-def saver(place, state, team):
+def saver(place: Place, state: TrainState, team: Team) -> Callable[..., str | Path]:
     """Returns save(progress, *, best=False, seconds=0.0) -> path, which writes a checkpoint; of the chief alone.
 
     seconds: of the epoch under way, to be added to the run's.

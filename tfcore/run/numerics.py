@@ -3,7 +3,7 @@
 import contextlib
 import os
 import traceback
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from tensorflow.python.framework import op_callbacks
 from tfcore import training, tree
 from tfcore.optimizers import Optimizer
 from tfcore.quiet import tf
-from tfcore.run.task import loss_fn_of
+from tfcore.run.task import Task, loss_fn_of
+from tfcore.training import TrainState
+from tfcore.types import Seed, Tensor
+
+if TYPE_CHECKING:
+    from tfcore.run.blocks import Block
 
 FORWARD, GRADIENT, UPDATE = "forward pass", "gradient", "update"
 SHOWN = 3  # entries of an input
@@ -33,8 +38,8 @@ class Finding(NamedTuple):
     phase: str
     where: str
     line: str
-    outputs: list
-    inputs: list
+    outputs: list[str]
+    inputs: list[str]
 
     def __str__(self):
         """Returns the finding in one line."""
@@ -42,7 +47,7 @@ class Finding(NamedTuple):
         return f"{self.op} {self.place}: {' | '.join(self.outputs)}{into}"
 
     @property
-    def place(self):
+    def place(self) -> str:
         """Returns "in the forward pass, behind logits (loss.py:12 in focal_loss)"."""
         place = ", ".join(part for part in (f"in the {self.phase}", self.where) if part)
         return f"{place} ({self.line})" if self.line else place
@@ -51,12 +56,12 @@ class Finding(NamedTuple):
 class OpNotFinite(FloatingPointError):
     """An operation of a step gave what is not finite; `finding` says which. The state may be half updated."""
 
-    def __init__(self, finding):
+    def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
         self.finding = finding
 
 
-def step(task, state, batch, seed):
+def step(task: Task, state: TrainState, batch: "Block", seed: Seed) -> dict[str, Tensor]:
     """Takes one step eagerly, looking at the output of every operation, and returns its metrics.
 
     Args:
@@ -83,7 +88,7 @@ def step(task, state, batch, seed):
         return training.train_step(state, (images, labels), seed, loss_fn=forward, optimizer=stepwise)
 
 
-def forward(task, state, batch, *, test=False):
+def forward(task: Task, state: TrainState, batch: "Block", *, test: bool = False) -> None:
     """Takes one forward pass eagerly, as validation does, or the test, looking at the output of every operation.
 
     Arguments and errors are those of `step`.
@@ -198,7 +203,7 @@ def _line():
     return f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
 
 
-def described(tensor):
+def described(tensor: Tensor) -> str:
     """Returns "float32 16x10, -3.2 to 88.9, 3 nan; largest 88.9 at [3, 7], 71 at [0, 2], ..." of a floating tensor."""
     array, (shape, dtype) = _array(tensor), tree.describe(tensor)
     finite = np.isfinite(array)

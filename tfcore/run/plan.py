@@ -5,6 +5,8 @@ from typing import NamedTuple
 from tfcore import settings
 from tfcore.data import check_splits
 from tfcore.data.order import batch_indices
+from tfcore.data.splits import Splits
+from tfcore.run.progress import Progress
 
 
 class Plan(NamedTuple):
@@ -23,15 +25,15 @@ class Plan(NamedTuple):
     steps: int = 0
 
     @property
-    def examined(self):
+    def examined(self) -> int:
         """How many validation examples are looked at after an epoch; 0 for all."""
         return self.validation_steps * self.batch_size
 
-    def ended(self, progress):
+    def ended(self, progress: Progress) -> bool:
         """True when there is nothing more to train: the last epoch is done, or patience has run out."""
         return progress.epoch >= self.epochs or progress.out_of_patience(self.patience)
 
-    def fitted(self, splits):
+    def fitted(self, splits: Splits) -> "Plan":
         """Returns the plan for these splits. Raises ValueError: an argument or the data are not what they should be."""
         for name in ("epochs", "batch_size", "steps_per_loop"):
             settings.integer(name, getattr(self, name))

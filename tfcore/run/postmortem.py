@@ -1,17 +1,21 @@
 """What stopped a run: the step of its black box taken again, operation by operation."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfcore import checkpoint, tree
 from tfcore.init import as_seed
 from tfcore.quiet import tf
-from tfcore.run import blackbox, numerics
+from tfcore.run import blackbox, blocks, numerics
 from tfcore.run.loop import initial_state
+from tfcore.run.task import Task
+from tfcore.training import TrainState
 
 
-def replay(task, run_dir):
+def replay(task: Task, run_dir: str | Path) -> numerics.Finding | None:
     """Takes the step, or the forward pass, on which a run stopped again: eagerly, operation by operation.
 
     Args:
@@ -48,21 +52,21 @@ def replay(task, run_dir):
     return found
 
 
-def not_finite_before(state, batch):
+def not_finite_before(state: TrainState, batch: blocks.Block) -> dict[str, str]:
     """Returns {name: description} of what is not finite already before the step: in the state and in the batch."""
     parts = {"weights": state.weights, "slots": state.slots, "stats": state.stats, "batch": batch._asdict()}
     leaves = {path: tf.convert_to_tensor(leaf) for path, leaf in tree.flatten(parts).items()}
     return {p: numerics.described(v) for p, v in leaves.items() if v.dtype.is_floating and not np.all(np.isfinite(v))}
 
 
-def lines(finding):
+def lines(finding: numerics.Finding) -> list[str]:
     """Returns the lines that tell of a `numerics.Finding`."""
     told = [f"the first operation whose output is not finite is {finding.op}, {finding.place}"]
     told += [f"  output {text}" for text in finding.outputs]
     return told + [f"  input  {text}" for text in finding.inputs]
 
 
-def refuse_other(task, config, run_dir):
+def refuse_other(task: Task, config: dict[str, Any], run_dir: str | Path) -> None:
     """Raises ValueError: the black box is of a task with another config; it names the differences."""
     before, now = tree.flatten(config["config"]), tree.flatten(json.loads(json.dumps(task.config)))
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]

@@ -7,12 +7,15 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from tfcore import files
 from tfcore.quiet import tf
+from tfcore.run.plan import Plan
 from tfcore.showing import warn
 
 HOST = "run"  # stands in for the name of the machine
@@ -20,7 +23,7 @@ PLACES = (sys.prefix, sys.base_prefix, Path(__file__).parents[2], Path(tf.__file
 OWN = ("profile_options",)  # what a profile says of itself that holds a path
 
 
-def checked(window, plan):
+def checked(window: Any, plan: Plan) -> tuple[int, int] | None:
     """Returns the window (first, last): steps first .. last - 1 of a run; or None, which profiles nothing.
 
     Raises:
@@ -42,12 +45,12 @@ class Profile:
     Its files are `folder`/plugins/profile/<time>/run.xplane.pb and run.trace.json.gz.
     """
 
-    def __init__(self, folder, window):
+    def __init__(self, folder: str | Path, window: tuple[int, int] | None) -> None:
         self._folder, self._window = Path(folder), window
         self._under_way, self._first = None, 0
 
     @contextlib.contextmanager
-    def block(self, step, count):
+    def block(self, step: int, count: int) -> Iterator[None]:
         """Stands around what takes `count` steps from `step` on, and profiles it where one of them is in the window."""
         if self._window and not self._under_way and step < self._window[1] and step + count > self._window[0]:
             self._start(step)
@@ -56,7 +59,7 @@ class Profile:
         if self._under_way and step + count >= self._window[1]:
             self._stop(step + count)
 
-    def close(self):
+    def close(self) -> None:
         """Writes a profile that is under way; says so when the run had no step of the window."""
         if self._under_way:
             self._stop(None)
@@ -89,7 +92,7 @@ class Profile:
             self._under_way = self._window = None
 
 
-def write(folder, xplane):
+def write(folder: Path, xplane: bytes) -> None:
     """Writes a profile, the bytes of an XSpace, without the machine's name and paths, and as a trace for Chrome."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -109,7 +112,7 @@ def write(folder, xplane):
             file.write(content)
 
 
-def chrome_trace(space):
+def chrome_trace(space: Any) -> dict[str, Any]:
     """Returns an XSpace in Chrome's trace format: a plane is a process, a line a thread, times are in microseconds."""
     planes = [plane for plane in space.planes if plane.lines]
     began = min((line.timestamp_ns for plane in planes for line in plane.lines), default=0)

@@ -1,6 +1,11 @@
 """How far a run is: what a checkpoint keeps beside the state, and all that the loop decides by."""
 
 import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfcore.run.plan import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,31 +20,31 @@ class Progress:
 
     epoch: int = 0
     steps: int = 0
-    sums: dict = dataclasses.field(default_factory=dict)
+    sums: dict[str, float] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     total_seconds: float = 0.0
     stale: int = 0
-    best: dict = dataclasses.field(default_factory=dict)
-    row: dict = dataclasses.field(default_factory=dict)
+    best: dict[str, Any] = dataclasses.field(default_factory=dict)
+    row: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, path, meta):
+    def of(cls, path: str | Path, meta: dict[str, Any]) -> "Progress":
         """Returns the progress that a checkpoint tells of. Raises ValueError: it tells of something else."""
         try:
             return cls(**meta)
         except TypeError as error:
             raise ValueError(f"{path} was not written by a run of this version of tfcore ({error})") from None
 
-    def after(self, count, sums, seconds):
+    def after(self, count: int, sums: dict[str, float], seconds: float) -> "Progress":
         """Returns the progress after a block of `count` steps that took so many seconds."""
         added = {name: self.sums.get(name, 0.0) + value for name, value in sums.items() if name != "gradient_norm"}
         return dataclasses.replace(self, steps=self.steps + count, sums=added, seconds=self.seconds + seconds)
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """Returns the mean of each metric over the steps of the epoch under way."""
         return {name: value / self.steps for name, value in self.sums.items()}
 
-    def end_of_epoch(self, measured, plan, seconds):
+    def end_of_epoch(self, measured: dict[str, float], plan: "Plan", seconds: float) -> "Progress":
         """Returns the progress at the end of an epoch.
 
         Args:
@@ -65,10 +70,10 @@ class Progress:
         )
 
     @property
-    def is_best(self):
+    def is_best(self) -> bool:
         """True at the end of the epoch with the best validation so far."""
         return self.best.get("epoch") == self.epoch
 
-    def out_of_patience(self, patience):
+    def out_of_patience(self, patience: int) -> bool:
         """True when `patience` epochs have brought nothing better; 0 is patience without end."""
         return bool(patience) and self.stale >= patience

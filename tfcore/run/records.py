@@ -3,6 +3,9 @@
 import contextlib
 import json
 import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from tfcore import files
 
@@ -10,7 +13,7 @@ FORMAT = 1  # of config.json, result.json, of each start in environment.json and
 START_OVER = "put it back, or clean=True to start over"
 
 
-def read_json(path, kinds=None, *, advice=START_OVER):
+def read_json(path: Path, kinds: dict[str, Any] | None = None, *, advice: str = START_OVER) -> Any:
     """Returns the JSON values of a file.
 
     Args:
@@ -29,14 +32,14 @@ def read_json(path, kinds=None, *, advice=START_OVER):
     return values
 
 
-def check_format(path, values):
+def check_format(path: Path, values: dict[str, Any]) -> None:
     """Raises ValueError: what was read from `path` names another version of its format than FORMAT."""
     found = values.get("format", FORMAT) if isinstance(values, dict) else FORMAT  # the first files named none
     if found != FORMAT:
         raise ValueError(f"{path} has version {found} of its format, this tfcore reads {FORMAT}")
 
 
-def problem_of(values, kinds):
+def problem_of(values: Any, kinds: dict[str, Any]) -> str:
     """Returns in words why the values are not a dictionary with members of these kinds, "" where they are."""
     if not isinstance(values, dict):
         return "it is no JSON object"
@@ -49,7 +52,7 @@ def problem_of(values, kinds):
 ROW = {"epoch": int, "step": int, "train": dict, "validation": dict}
 
 
-def rows(path):
+def rows(path: Path) -> list[dict[str, Any]]:
     """Returns the rows of metrics.jsonl; a last line that was cut while it was written is left out.
 
     Raises:
@@ -71,12 +74,12 @@ def rows(path):
     return found
 
 
-def set_rows(path, kept):
+def set_rows(path: Path, kept: list[dict[str, Any]]) -> None:
     """Writes metrics.jsonl anew."""
     files.write_text(path, "".join(json.dumps({"format": FORMAT, **row}) + "\n" for row in kept))
 
 
-def append(path, row):
+def append(path: Path, row: dict[str, Any]) -> None:
     """Adds a JSON row to a file of lines, durably."""
     with naming(path), open(path, "a") as file:
         file.write(json.dumps({"format": FORMAT, **row}) + "\n")
@@ -85,7 +88,7 @@ def append(path, row):
 
 
 @contextlib.contextmanager
-def naming(path):
+def naming(path: Path) -> Iterator[None]:
     """Adds the path to an error of the system that names no file, such as that of a full disk."""
     try:
         yield

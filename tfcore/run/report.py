@@ -1,20 +1,24 @@
 """What logits say about a part of the data, as numbers."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from tfcore import binary, metrics, training
 from tfcore.data import Arrays
 from tfcore.data.order import epoch_order, take
-from tfcore.distribution import ALONE
+from tfcore.distribution import ALONE, Team
 from tfcore.quiet import tf
 from tfcore.run.blocks import Block, NotFinite
+from tfcore.run.task import Task
+from tfcore.types import Inference
 
 BOXED = 32  # examples that a black box keeps of a part
 
 
-def predictor(forward, image_shape, team=ALONE):
+def predictor(forward: Inference, image_shape: tuple[int, ...], team: Team = ALONE) -> Callable[..., np.ndarray]:
     """Returns predict(weights, stats, images) -> logits [N, C] in NumPy; `forward` and images as in `Task`.
 
     team: whose workers take a part of the images each; all of them get all logits.
@@ -31,15 +35,15 @@ def predictor(forward, image_shape, team=ALONE):
     return predict
 
 
-def validation_part(part, count, *, seed, epoch):
+def validation_part(part: Arrays, count: int, *, seed: int, epoch: int) -> Arrays:
     """Returns `count` examples of the part, other ones in each epoch; all of it where that is 0."""
     if not 0 < count < len(part.labels):
         return part
     rows = np.sort(epoch_order(seed + 1, epoch, len(part.labels))[:count])
-    return Arrays(*(take(array, rows) for array in part))
+    return Arrays._make(take(array, rows) for array in part)
 
 
-def measure(task, logits, part, when):
+def measure(task: Task, logits: np.ndarray, part: Arrays, when: str) -> dict[str, float]:
     """Returns {name: Python float}: loss, accuracy, of two classes those of `binary.measures`, and the task's own.
 
     Args:
@@ -73,7 +77,7 @@ def _not_finite(message, part, where, when):
     return NotFinite(message, batch=batch, loss=None, paths=["logits"], part=when.split()[0])
 
 
-def of_classes(logits, part):
+def of_classes(logits: np.ndarray, part: Arrays) -> dict[str, Any]:
     """Returns the top 3 accuracy, and per class precision, recall and confusion."""
     classes = max(logits.shape[-1], 2)
     confusion = metrics.confusion_matrix(part.labels, metrics.predicted(logits), classes)
@@ -86,6 +90,6 @@ def of_classes(logits, part):
     }
 
 
-def probabilities(logits):
+def probabilities(logits: np.ndarray) -> np.ndarray:
     """Returns the probability of class 1, [N], of logits [N, 1] or [N, 2]."""
     return metrics.probabilities(logits).numpy()[:, 1]

@@ -1,11 +1,23 @@
 """The end of a run: the test, the export, the drawings, and result.json, which says that it is complete."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfcore import checkpoint, files, training
+from tfcore.distribution import Team
 from tfcore.run import directory, records, report
+from tfcore.run.directory import Place
+from tfcore.run.plan import Plan
+from tfcore.run.progress import Progress
+from tfcore.run.task import Task
+from tfcore.training import TrainState
+from tfcore.types import Tree
+
+if TYPE_CHECKING:
+    from tfcore.run.console import Console
+    from tfcore.run.silent import Silent
 
 RESULT = {"epochs": int, "ended": str, "patience": int, "seconds": int | float} | dict.fromkeys(
     ("train", "validation", "test"), dict
@@ -17,14 +29,14 @@ class Result(NamedTuple):
     """What a finished run gives: its directory, measures as numbers, epochs taken and seconds of training."""
 
     run_dir: Path
-    train: dict
-    validation: dict
-    test: dict
+    train: dict[str, float]
+    validation: dict[str, float]
+    test: dict[str, Any]
     epochs: int
     seconds: float
 
 
-def complete(place, plan, say=print):
+def complete(place: Place, plan: Plan, say: Callable[[str], object] = print) -> Result | None:
     """Returns the Result of a run that has come to its end, and says so; None where there is something left to do.
 
     Raises:
@@ -46,7 +58,16 @@ def complete(place, plan, say=print):
     return _result(place, values)
 
 
-def test_and_export(place, task, plan, state, progress, config, console, team):
+def test_and_export(
+    place: Place,
+    task: Task,
+    plan: Plan,
+    state: TrainState,
+    progress: Progress,
+    config: dict[str, Any],
+    console: "Console | Silent",
+    team: Team,
+) -> Result:
     """Tests once, on the weights that the run reports; exports them, shows and draws it all, and returns the Result.
 
     Args:
@@ -85,7 +106,7 @@ def test_and_export(place, task, plan, state, progress, config, console, team):
     return _result(place, values)
 
 
-def export(logdir, weights, stats, config):
+def export(logdir: Place | Path, weights: Tree, stats: Tree, config: dict[str, Any]) -> None:
     """Writes `logdir`/export/weights.safetensors: all that evaluation and prediction need, in one file."""
     path = logdir / directory.EXPORT
     path.parent.mkdir(parents=True, exist_ok=True)

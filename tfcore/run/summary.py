@@ -1,11 +1,17 @@
 """report.html: all that a run has to show, as one page."""
 
 import io
+from pathlib import Path
+from typing import Any
 
 from tfcore import tree
+from tfcore.data.splits import Splits
 from tfcore.plots import page
 from tfcore.run import anatomy
 from tfcore.run.board import LARGE, grouped
+from tfcore.run.directory import Place
+from tfcore.run.task import Task
+from tfcore.types import Tree
 
 # Of each drawing in plots/, in this order: its heading, and what is to be seen in it.
 DRAWINGS = {
@@ -28,7 +34,9 @@ DRAWINGS = {
 }
 
 
-def summary(place, task, values, config, weights, stats):
+def summary(
+    place: Place, task: Task, values: dict[str, Any], config: dict[str, Any], weights: Tree, stats: Tree
+) -> str:
     """Returns the HTML page of a run. values: what result.json will hold; config: what config.json holds."""
     measures = {part: values[part] for part in ("train", "validation", "test")}
     numbers = [name for name, value in measures["test"].items() if isinstance(value, int | float)]
@@ -49,7 +57,7 @@ def summary(place, task, values, config, weights, stats):
     return page.page(f"{task.name} on {task.splits.name}, seed {config['run']['seed']}", sections)
 
 
-def small(path):
+def small(path: Path) -> bytes:
     """Returns the bytes of a PNG file, or of a JPEG of it where they are many, as of photographs."""
     from PIL import Image
 
@@ -61,7 +69,7 @@ def small(path):
     return file.getvalue()
 
 
-def sizes(splits):
+def sizes(splits: Splits) -> str:
     """Returns "1,248 train, 249 validation, 300 test images of 10 classes"."""
     counts = ", ".join(f"{len(getattr(splits, part).labels):,} {part}" for part in ("train", "validation", "test"))
     return f"{counts} images of {len(splits.class_names)} classes"

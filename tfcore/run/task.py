@@ -3,10 +3,15 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 
 from tfcore import training
 from tfcore.data import Splits
 from tfcore.optimizers import Optimizer
+from tfcore.training import TrainState
+from tfcore.types import Array, Forward, Inference, LearningRate, Loss, LossFn, Seed, Structure, Tensor, Tree
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -36,18 +41,18 @@ class Task:
     """
 
     splits: Splits
-    init: Callable
-    forward: Callable
-    loss: Callable | None
+    init: Callable[[Seed], tuple[Tree, Tree]]
+    forward: Forward
+    loss: Loss | None
     optimizer: Optimizer
     name: str = "task"
-    config: dict = dataclasses.field(default_factory=dict)
-    learns: Callable = lambda path: True
-    augment: Callable | None = None
-    measures: Callable | None = None
-    loss_fn: Callable | None = None
-    test_forward: Callable | None = None
-    learning_rate: float | Callable | None = None
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    learns: Callable[[str], bool] = lambda path: True
+    augment: Callable[[Array, Tensor], Tensor] | None = None
+    measures: Callable[[np.ndarray, np.ndarray], dict[str, float]] | None = None
+    loss_fn: LossFn | None = None
+    test_forward: Inference | None = None
+    learning_rate: LearningRate | None = None
     pictures: Splits | None = None
 
     def __post_init__(self):
@@ -68,11 +73,11 @@ class Task:
         return f"Task({self.name}, {self.splits!r})"
 
 
-def loss_fn_of(task):
+def loss_fn_of(task: Task) -> LossFn:
     """Returns loss_fn(weights, stats, (images, labels), seed) -> loss, (metrics, new_stats), for `train_step`."""
-    return task.loss_fn or training.mean_loss(task.forward, task.loss)
+    return task.loss_fn or training.mean_loss(task.forward, task.loss)  # type: ignore[arg-type]  # it has one of them
 
 
-def metric_names(task, state, batch):
+def metric_names(task: Task, state: TrainState, batch: Structure) -> tuple[str, ...]:
     """Returns the names of the metrics that a step of `task` reports beside the loss. batch: tf.TensorSpecs."""
     return training.metric_names(task.loss_fn, state, batch, 0) if task.loss_fn else ("accuracy",)
