@@ -4,7 +4,9 @@ Each takes (work, options, folder), as `works.Work` says.
 """
 
 import dataclasses
+import math
 
+import kernels
 import materials
 import numpy as np
 import ours
@@ -20,18 +22,8 @@ def training_flops(network, shape):
     Three forward passes: the pass itself and the gradients with respect to weights and inputs of each layer; less one
     pass of the first layer, whose input needs no gradient.
     """
-    passes, (height, width, channels) = [], shape
-    for kind, *options in network:
-        if kind == "conv":  # 3 x 3, "VALID"
-            height, width = height - 2, width - 2
-            passes.append(2 * 9 * channels * options[0] * height * width)
-        elif kind == "pool":
-            height, width = height // 2, width // 2
-        elif kind == "flatten":
-            channels *= height * width
-        else:
-            passes.append(2 * channels * options[0])
-        channels = options[0] if options else channels
+    layers = kernels.sizes(network, (1, *shape))
+    passes = [2 * math.prod(w) * ((x[1] - 2) * (x[2] - 2) if len(x) == 4 else 1) for x, w in layers]
     return 3 * sum(passes) - passes[0]
 
 
@@ -44,7 +36,7 @@ def network_job(recipe, part, folder, names=("a", "b")):
 
 def train(work, options, folder):
     """Training on a real set, or on generated pictures, cut to full batches."""
-    recipe, names = ours.RECIPES[work.recipe], ("a", "b")
+    recipe, names = dataclasses.replace(ours.RECIPES[work.recipe], precision=work.precision), ("a", "b")
     if recipe.dataset in datasets.PICTURES:
         part = materials.generated(work.count(options), recipe.model.image_shape)
     else:

@@ -47,8 +47,12 @@ def train(job):
     images, labels = jnp.asarray(images), jnp.asarray(labels)
     size, generator = job["batch_size"], np.random.default_rng(0)
 
+    dtype = jnp.dtype(job["recipe"]["precision"])
+
     def loss_fn(weights, x, y):
-        return cross_entropy(forward(job["network"], weights, x.astype(jnp.float32) * job["scale"]), y)
+        weights = jax.tree.map(lambda w: w.astype(dtype), weights)
+        x = (x.astype(jnp.float32) * job["scale"]).astype(dtype)
+        return cross_entropy(forward(job["network"], weights, x).astype(jnp.float32), y)
 
     def step(state, images, labels, rows):
         weights, m, v, t, total = state
@@ -79,9 +83,8 @@ def train(job):
 
         return take_steps
 
-    return in_best_form(
-        job, [{"loop": "step"}, {"loop": "scan"}] if has_convolutions(job) else [{"loop": "scan"}], make
-    )
+    forms = [{"loop": "step"}, {"loop": "scan"}]
+    return in_best_form(job, forms if has_convolutions(job) else forms[::-1], make)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def forms(job):
 
 
 def train(job):
-    """`fit`, which shuffles."""
+    """`fit`, which shuffles; in the precision of the recipe."""
+    if job["recipe"]["precision"] == "bfloat16":
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
     x, y, new_model = load(job)
     size = job["batch_size"]
 

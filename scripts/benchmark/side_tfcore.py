@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import kernels
 import numpy as np
 import ours
 from process import serve
@@ -18,12 +19,13 @@ from tfcore.quiet import tf
 
 
 def train(job):
-    """Training, or (side "products") the floor beneath a perceptron's."""
+    """Training; (side "float32") in that precision, whatever the recipe says; (side "kernels") the limit of it."""
     images, labels, values = read_arrays(job)
+    if job["side"] == "kernels":
+        return {"epoch": kernels.epoch_of(job, images.shape[1:])}
+    if job["side"] == "float32":
+        job = {**job, "recipe": {**job["recipe"], "precision": "float32"}}
     recipe, weights = ours.load(job, values)
-    if job["side"] == "products":
-        return {"epoch": products(values[::2], recipe.batch_size, job["steps"], recipe.steps_per_loop)}
-
     size, epochs = recipe.batch_size, itertools.count()
     over, _ = ours.trainer(recipe, lambda seed: (weights, {}), (images, labels), job["steps"])
 
@@ -52,39 +54,6 @@ def reach(job):
         raise SystemExit(f"{accuracy:.4f} after {recipe.epochs} epochs, the goal is {job['goal']}")
 
     return {"reach": train_until}
-
-
-def products(matrices, batch_size, steps, steps_per_loop):
-    """Returns an epoch of nothing but the matrix products of a perceptron's steps, as many compiled in a call.
-
-    A step has one for each layer forward, one for the gradient of its weights, and one for that of its input, but of
-    the first layer. What each gives is kept to the end of the loop, so that none is left out.
-    """
-    k, widths = min(steps_per_loop, steps), [len(matrices[0]), *(w.shape[1] for w in matrices)]
-    weights = [tf.random.stateless_normal(w.shape, [0, i]) / w.shape[0] ** 0.5 for i, w in enumerate(matrices)]
-    block = tf.random.stateless_normal([k, batch_size, widths[0]], [0, 0])
-
-    @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def loop(block, count, *weights):
-        def step(i, *_):
-            inputs = [block[i]]
-            for w in weights:
-                inputs.append(tf.matmul(inputs[-1], w))
-            grad, grads = inputs.pop(), []
-            for x, w in zip(reversed(inputs), reversed(weights)):
-                grads.append(tf.matmul(x, grad, transpose_a=True))
-                grad = tf.matmul(grad, w, transpose_b=True) if x is not inputs[0] else None
-            return i + 1, *reversed(grads)
-
-        return tf.while_loop(lambda i, *_: i < count, step, [0, *map(tf.zeros_like, weights)])
-
-    def epoch():
-        for start in range(0, steps, k):
-            last = loop(block, tf.constant(min(k, steps - start)), *weights)[-1]
-        last.numpy()  # waits for all of them
-        return {}
-
-    return epoch
 
 
 def scale(job):

@@ -56,7 +56,9 @@ def train(job):
 
         def loss_of(x, y):
             x = x.permute(0, 3, 1, 2).to(torch.float32, memory_format=layout) * job["scale"]
-            logits = forward(job["network"], weights, x)
+            with torch.autocast("cpu", torch.bfloat16, enabled=job["recipe"]["precision"] == "bfloat16"):
+                logits = forward(job["network"], weights, x)
+            logits = logits.float()
             if job["loss"] == "sigmoid":
                 return F.binary_cross_entropy_with_logits(logits[:, 0], y.float())
             return F.cross_entropy(logits, y)

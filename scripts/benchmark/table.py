@@ -9,7 +9,8 @@ NAMES = {
     "torch": "PyTorch",
     "jax": "JAX",
     "pillow": "Pillow in a loop",
-    "products": "a compiled loop of its matrix products alone",
+    "float32": "tfcore in float32",
+    "kernels": "a loop of its kernels alone",
     "unfolded": "without `fold`",
 }
 

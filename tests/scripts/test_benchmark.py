@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmark"))
 import jobs
+import kernels
 import materials
 import ours
 import process
@@ -28,6 +29,7 @@ from works import WORKS, Options
 from tfcore import recipes
 from tfcore.data import Arrays
 from tfcore.models import cnn, mlp
+from tfcore.quiet import tf
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, PEERS_PYTHON = ROOT / "scripts" / "benchmark", ROOT / ".venv-peers" / "bin" / "python"
@@ -199,7 +201,7 @@ def test_every_work_names_sides_that_exist():
 
 def test_sides_are_those_wanted_and_there():
     work, there = WORKS["mnist_perceptron"], Options(peers_python="/p/bin/python", sides=("torch", "keras"))
-    assert list(works.commands(work, Options())) == ["tfcore", "keras", "keras_jit", "products"]
+    assert list(works.commands(work, Options())) == ["tfcore", "keras", "keras_jit", "kernels"]
     assert works.commands(work, there)["torch"] == ["/p/bin/python", str(SCRIPT / "side_torch.py")]
     assert list(works.commands(work, there)) == ["tfcore", "keras", "torch"]
 
@@ -277,8 +279,23 @@ def test_tfcore_and_keras_predict_and_evaluate_alike(job_of):
         assert one[action]()["result"] == pytest.approx(other[action]()["result"], rel=1e-4)
 
 
-def test_the_floor_of_a_perceptron_runs_each_step_of_an_epoch(job_of):
-    assert side_tfcore.train({**job_of("perceptron", 96), "steps": 3, "side": "products"})["epoch"]() == {}
+@pytest.mark.parametrize(("name", "precision"), [("perceptron", "float32"), ("cnn", "bfloat16")])
+def test_the_kernels_alone_run_each_step_of_an_epoch(job_of, name, precision):
+    job = {**job_of(name, 96), "steps": 3, "side": "kernels"}
+    assert side_tfcore.train({**job, "recipe": {**job["recipe"], "precision": precision}})["epoch"]() == {}
+
+
+def test_the_kernels_of_a_step_are_the_gradients_of_its_layers():
+    """Against a tape: of x w, with its own output as the gradient of it."""
+    x, w = (tf.random.stateless_normal(shape, [0, 0], dtype=tf.float64) for shape in ([2, 6, 6, 3], [3, 3, 3, 4]))
+    gradients, others = kernels.one_step([x, x], [w, w])
+    with tf.GradientTape() as tape:
+        tape.watch([x, w])
+        half = tf.reduce_sum(tf.nn.conv2d(x, w, 1, "VALID") ** 2) / 2
+    by_x, by_w = tape.gradient(half, [x, w])
+    for found, wanted in ((gradients[0], by_w), (gradients[1], by_w), (others[2], by_x)):
+        np.testing.assert_allclose(found, wanted, rtol=1e-9)
+    assert len(others) == 3  # the first layer's input needs none
 
 
 def test_augmentation_of_both_sides_keeps_the_pictures_light(tmp_path):
