@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+AT_ONCE := -n 2 --dist loadfile
 
 .PHONY: train test test-all faults lint docs bench-peers clean
 
@@ -11,10 +12,10 @@ train: $(READY)
 	$(BIN)/python scripts/train_mlp.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(AT_ONCE) -m "not slow"
 
 test-all: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 # Kills, full disks, damage: many of each, and a table of what was lost. A part of it: .venv/bin/python tests/faults saving
 faults: $(READY)

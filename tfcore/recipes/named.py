@@ -206,8 +206,9 @@ _pets_cnn150_best = dataclasses.replace(
 _pets_best = dataclasses.replace(
     _pets_cnn150_best,
     name="pets_best",
-    model=dataclasses.replace(_pets_cnn150_best.model, blocks=((48,), (96,), (192,))),
-    epochs=64,
+    model=dataclasses.replace(_pets_cnn150_best.model, blocks=((48,), (96,), (192, 192))),
+    epochs=30,
+    validation=2048,
 )
 _pets_inception_best = dataclasses.replace(
     _pets_inception,
