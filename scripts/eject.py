@@ -18,16 +18,20 @@ from collections import Counter
 from pathlib import Path
 
 import ejected
-import specialise
+import ejected_facts
 from absl.flags import DEFINE_enum, DEFINE_integer
+from specialise import docstrings, syntax, tidy
+from specialise.program import Program
 
-from tfcore import __version__, models
+from tfcore import __version__, models, replicas
 from tfcore.data import sources
 from tfcore.models import cnn, inception_v3, transfer
 from tfcore.recipes import RECIPES
 
 PURE = (
     models.module_of, models.name_of, dataclasses.replace, transfer.trunk_of, ejected.head_of, ejected.trunk_recipe,
+    ejected.words_of, ejected.compiler, ejected.copies_of, ejected.is_whole, ejected.measures, replicas.several,
+    replicas._context, inception_v3.parts, cnn.parts,
     cnn._convolutions, cnn.feature_shape, inception_v3.blocks, inception_v3.units, inception_v3.feature_shape,
 )  # fmt: skip
 # The order in which modules are read.
@@ -66,29 +70,35 @@ def fitted(recipe, classes):
 def text_of(recipe, classes=2):
     """Returns the program of a recipe, formatted. classes: of its set, where that is a folder."""
     recipe = fitted(recipe, classes)
-    program = specialise.Program(("tfcore", "ejected"), PURE)
+    program = Program(("tfcore", "ejected", "ejected_data"), PURE, ejected_facts.equal(recipe))
     program.run(ejected.main, recipe=recipe)
     return formatted(assembled(program, recipe))
 
 
 def assembled(program, recipe):
     """Returns the program's text: a docstring, imports, constants, functions in reading order, main."""
-    found, needed = specialise.reached(program, ejected.main)
-    order = sorted(found, key=position)
-    names = names_of(program, order)
-    parts = [bare(ast.unparse(ast.fix_missing_locations(program.done[v]))) for v in order]
-    made = {name: tree for (_, name), tree in program.constants.items()}
-    constants = {name: f"{name} = {ast.unparse(tree)}" for name, tree in made.items() if name in needed}
-    text = "\n\n\n".join(parts)
-    rename = lambda t: re.sub(r"__(\d+)__", lambda m: names[int(m[1])], t)  # noqa: E731
-    early = [c for c in constants.values() if not re.search(r"__\d+__", c)]
-    late = [c for c in constants.values() if re.search(r"__\d+__", c)]
-    head = f'"""{recipe.name}: the recipe of tfcore {__version__} as one program.\n\n{USAGE}\n"""'
-    body = "\n\n".join([head, imports_of(program, text), "\n".join(early), text, "\n".join(late), END])
-    return rename(body)
+    trees = tidy.tidied(program.trees, program.name(ejected.main))
+    order = sorted(set(trees) & set(program.owners), key=lambda name: position(program.owners[name]))
+    names = names_of(program, {name: trees[name] for name in order})
+    rename = lambda text: re.sub(r"__\d+__", lambda match: names[match[0]], text)  # noqa: E731
+    for name in order:
+        words = spoken(program, program.owners[name], names)
+        docstrings.trim(trees[name], words, ejected_facts.UNTRUE)
+    code = "\n\n\n".join(bare(ast.unparse(ast.fix_missing_locations(trees[name]))) for name in order)
+    constants = [ast.unparse(tree) for name, tree in trees.items() if name not in program.owners]
+    early, late = ["\n".join(c for c in constants if ("__" in c) == uses) for uses in (False, True)]
+    head = f'"""{recipe.name} of tfcore {__version__}: python my_experiment.py --data_dir=…"""'
+    return rename("\n\n".join([head, "\n".join(sorted(program.imports)), early, code, late, END]))
 
 
-USAGE = "python my_experiment.py --data_dir=…"
+def spoken(program, owner, names):
+    """Returns {name that `owner` may speak of: what it is called in the file}: functions beside it, and settings."""
+    there = vars(sys.modules[owner.__module__]).items()
+    numbers = {n: repr(v) for n, v in program.gone(owner).items() if isinstance(v, float)}
+    return {name: names[key] for name, value in there if (key := program.name(value)) in names} | numbers
+
+
+MANY = 6  # arguments with a name, of a call that fills its lines
 END = 'if __name__ == "__main__":\n    main()\n'
 
 
@@ -101,27 +111,18 @@ def position(value):
     return (ORDER.index(module) if module in ORDER else len(ORDER) + (module == "ejected")), line
 
 
-def names_of(program, order):
-    """Returns {id of a function or class: its name}: its own, with its module's before it where that is taken."""
-    count = Counter(value.__name__ for value in order)
-    taken = set(vars(builtins)) | {name for value in order for name in locals_of(program.done[value])}
+def names_of(program, trees):
+    """Returns {name in the trees: name in the file}: its own, with its module's before it where that is taken."""
+    count = Counter(program.owners[name].__name__ for name in trees)
+    taken = set(vars(builtins)) | {local for tree in trees.values() for local in syntax.stored(tree)}
     names = {}
-    for value in order:
+    for key in trees:
+        value = program.owners[key]
         name = value.__name__
         if count[name] > 1 or name in taken:
             name = f"{value.__module__.split('.')[-1]}_{name.lstrip('_')}"
-        names[id(value)] = name
+        names[key] = name
     return names
-
-
-def locals_of(tree):
-    """Returns the names that are assigned, or are arguments, in a function."""
-    if not isinstance(tree, ast.FunctionDef):
-        return set()
-    stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return stored | {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)} | {
-        n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n is not tree
-    }  # fmt: skip
 
 
 def bare(text):
@@ -131,23 +132,30 @@ def bare(text):
         match = re.fullmatch(r"(\s*)(return|[\w, ]+ =) \((.*)\)", line)
         if match and meaning(line) == meaning(f"{match[2]} {match[3]}"):
             lines[i] = f"{match[1]}{match[2]} {match[3]}"
+        elif len(line) > 120:
+            lines[i] = filled(line)
     return "\n".join(lines)
+
+
+def filled(line):
+    """Returns a call of many arguments in full lines; the formatter would put each on its own."""
+    with contextlib.suppress(SyntaxError, IndexError):
+        call = ast.parse(re.sub("^return ", "x = ", line.strip())).body[0].value
+        if isinstance(call, ast.Call) and len(call.keywords) >= MANY:
+            indent, function = re.match(" *", line)[0], ast.unparse(call.func)
+            lines = [f"{indent}   "]
+            for argument in [*call.args, *call.keywords]:
+                text = f" {ast.unparse(argument)},"
+                lines += [] if len(lines[-1] + text) <= 120 else [f"{indent}   "]
+                lines[-1] += text
+            return "\n".join([line[: line.index(f"{function}(")] + f"{function}(", *lines, f"{indent})  # fmt: skip"])
+    return line
 
 
 def meaning(statement):
     """Returns what Python reads in an assignment or a return; None where it is neither."""
     with contextlib.suppress(SyntaxError):
         return ast.dump(ast.parse(re.sub("^return ", "x = ", statement.strip())))
-
-
-def imports_of(program, text):
-    """Returns the lines of the imports: the standard library, then NumPy and TensorFlow."""
-    lines = []
-    for item in program.imports:
-        if "tfcore" in str(item):
-            continue
-        lines.append(f"from {item[0]} import {item[1]}" if isinstance(item, tuple) else f"import {item}")
-    return "\n".join(sorted(lines))
 
 
 def formatted(text):

@@ -1,28 +1,22 @@
 """The program that `eject.py` makes plain: a recipe's training, from the files of its set to a loss for each epoch.
 
-It runs as it is, on tfcore; `specialise.py` writes it out, with all functions that it calls, for one recipe.
+It runs on tfcore as it is; the package `specialise` writes it out, with all functions that it calls, for one recipe.
 """
 
 import argparse
-import csv
 import dataclasses
-import functools
-import gzip
-import importlib.util
 import json
-import re
-import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
+from ejected_data import default_place, training_part
 
-from tfcore import losses, models, training, tree
-from tfcore.data import augment, decoding, sources
+from tfcore import losses, models, tree
+from tfcore.data import augment
 from tfcore.data.augment import Augment
-from tfcore.data.order import batch_indices, epoch_order, preprocess
+from tfcore.data.order import batch_indices, preprocess
 from tfcore.init import fold_in
-from tfcore.models import inception_v3, transfer
+from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 from tfcore.quiet import tf
 from tfcore.recipes.assemble import make_forward, make_optimizer
 
@@ -30,181 +24,89 @@ from tfcore.recipes.assemble import make_forward, make_optimizer
 def main(recipe):
     """Trains, and prints the mean loss of each epoch."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data_dir", default=default_place(recipe), help="where the set's files are")
+    parser.add_argument("--data_dir", type=Path, default=default_place(recipe), help="where the set's files are")
     parser.add_argument("--epochs", type=int, default=recipe.epochs, help="passes over the training part")
     if isinstance(recipe.model, transfer.Config):
         parser.add_argument("--weights", required=True, help="an export whose network has this trunk, .safetensors")
     arguments = parser.parse_args()
-    images, labels = training_part(recipe, Path(arguments.data_dir).expanduser())
-    if isinstance(recipe.model, transfer.Config):
-        images = features(recipe, images, arguments.weights)
-        train(head_of(recipe), images, labels, arguments.epochs)
+    if is_whole(recipe):
+        train(recipe, *training_part(recipe, arguments.data_dir.expanduser()), arguments.epochs, arguments.weights)
+    elif isinstance(recipe.model, transfer.Config):
+        images, labels = training_part(recipe, arguments.data_dir.expanduser())
+        if recipe.augment.changes and recipe.augment_copies > 1:
+            labels = np.concatenate([labels] * recipe.augment_copies)
+        train(head_of(recipe), features(recipe, images, arguments.weights), labels, arguments.epochs)
     else:
-        train(recipe, images, labels, arguments.epochs)
+        train(recipe, *training_part(recipe, arguments.data_dir.expanduser()), arguments.epochs)
 
 
-def train(recipe, images, labels, epochs):
+def train(recipe, images, labels, epochs, trunk=None):
     """Takes `epochs` passes over the examples and prints the mean loss of each."""
-    network, loss = models.module_of(recipe.model), losses.LOSSES[recipe.loss]
-    weights, stats = network.init(fold_in(recipe.seed, "init"), recipe.model)
-    optimizer, _ = make_optimizer(recipe, len(labels))
-    state = training.TrainState(weights, weights, stats, optimizer.init(weights), tf.Variable(0, dtype=tf.int64))
+    network, loss_of = models.module_of(recipe.model), losses.LOSSES[recipe.loss]
+    seed, step = tf.constant(words_of(recipe.seed)), tf.Variable(0, dtype=tf.int64)
+    if is_whole(recipe):
+        weights, stats = from_trunk(recipe, fold_in(seed, "init"), trunk)
+        learned = tree.select(weights, network.learns(recipe.model))
+    else:
+        weights, stats = network.init(fold_in(seed, "init"), recipe.model)
+        learned = weights
+    examples = len(labels) // copies_of(recipe)
+    init_slots, update = make_optimizer(recipe, examples)
+    slots = init_slots(learned)
 
-    def loss_fn(weights, stats, batch, seed):
-        images, labels = batch
-        dtype = tf.as_dtype(recipe.precision)
-        x = preprocess(images, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
-        if recipe.precision != "float32":
-            weights = tree.map(lambda w: tf.cast(w, dtype), weights)
-        logits, new_stats = network.forward(recipe.model, weights, stats, x, training=True, seed=seed)
-        logits = tf.cast(logits, tf.float32)
-        measured = {}
-        if recipe.label_smoothing:  # the plain loss is reported, the smoothed one minimized
-            measured = {"loss": tf.reduce_mean(loss(logits, labels))}
-            return tf.reduce_mean(loss(logits, labels, label_smoothing=recipe.label_smoothing)), (measured, new_stats)
-        return tf.reduce_mean(loss(logits, labels)), (measured, new_stats)
+    def train_step(images, labels):
+        """Takes one step; returns its loss."""
+        with tf.GradientTape() as tape:
+            if is_whole(recipe):
+                tape.watch(tf.nest.flatten(learned))
+            dtype = tf.as_dtype(recipe.precision)
+            if recipe.precision != "float32":
+                read = tf.nest.map_structure(lambda w: tf.cast(w, dtype), weights)
+            else:
+                read = weights
+            x = preprocess(images, scale=recipe.scale, offset=recipe.offset, dtype=dtype)
+            logits, new_stats = network.forward(recipe.model, read, stats, x, training=True, seed=fold_in(seed, step))
+            if recipe.precision != "float32":
+                logits = tf.cast(logits, tf.float32)
+            loss = tf.reduce_mean(loss_of(logits, labels))
+            if recipe.label_smoothing:
+                smoothed = tf.reduce_mean(loss_of(logits, labels, label_smoothing=recipe.label_smoothing))
+        update(learned, tape.gradient(smoothed if recipe.label_smoothing else loss, learned), slots, step)
+        if measures(recipe.model):
+            tree.assign(stats, new_stats)
+        step.assign_add(1)
+        return loss
 
-    def steps(images, labels, count):
-        def step(i, total):
-            batch = images[i], labels[i]
-            metrics = training.train_step(state, batch, recipe.seed, loss_fn=loss_fn, optimizer=optimizer)
-            return i + 1, total + metrics["loss"]
+    @tf.function(autograph=False, **compiler(recipe))
+    def take_steps(images, labels, count):
+        """Takes `count` steps, each on a row of images [k, batch_size, H, W, C]; returns the sum of the losses."""
+        take = lambda i, total: (i + 1, total + train_step(images[i], labels[i]))  # noqa: E731
+        return tf.while_loop(lambda i, total: i < count, take, (0, 0.0))[1]
 
-        return tf.while_loop(lambda i, total: i < count, step, (0, 0.0))[1]
-
-    if recipe.jit:
-        steps = tf.function(steps, jit_compile=True, autograph=False)
-
-    @functools.partial(tf.function, autograph=False)
-    def take_block(images, labels, count, draws):  # images: [k, batch_size, H, W, C], a row for each step
-        if recipe.augment.changes:
-            flat = tf.reshape(images, [-1, *images.shape[2:]])
-            flat = augment.apply(recipe.augment, flat, tf.reshape(draws, [flat.shape[0], -1]))
-            images = tf.reshape(flat, images.shape)
-        return steps(images, labels, count)
+    @tf.function(autograph=False)
+    def take_changed(images, labels, count, draws):
+        """Takes steps on images that are changed as drawn."""
+        flat = tf.reshape(images, [-1, *images.shape[2:]])
+        flat = augment.apply(recipe.augment, flat, tf.reshape(draws, [flat.shape[0], -1]))
+        return take_steps(tf.reshape(flat, images.shape), labels, count)
 
     for epoch in range(epochs):
         rows = batch_indices(recipe.seed, epoch, len(labels), recipe.batch_size)
         if recipe.steps_per_epoch:
             rows = rows[: recipe.steps_per_epoch]
+        elif copies_of(recipe) > 1:  # as many steps as there are pictures for
+            rows = rows[: examples // recipe.batch_size]
         if recipe.augment.changes:
-            drawn = augment.draw(recipe.seed, epoch, len(labels))
+            drawn = augment.draw(seed, epoch, len(labels))
         size, total = min(recipe.steps_per_loop, len(rows)), 0.0
         for start in range(0, len(rows), size):
-            count = len(rows[start : start + size])
-            part = np.resize(rows[start : start + size], [size, recipe.batch_size])  # one shape: one trace
-            draws = tf.gather(drawn, part) if recipe.augment.changes else None
-            total += float(take_block(tf.constant(images[part]), tf.constant(labels[part]), tf.constant(count), draws))
+            part = np.resize(rows[start:], [size, recipe.batch_size])  # one shape: one trace
+            if recipe.augment.changes:
+                count = tf.constant(min(size, len(rows) - start))
+                total += float(take_changed(images[part], labels[part], count, tf.gather(drawn, part)))
+            else:
+                total += float(take_steps(images[part], labels[part], tf.constant(min(size, len(rows) - start))))
         print(f"epoch {epoch + 1}  loss {total / len(rows)!r}", flush=True)
-
-
-# The data
-
-
-def default_place(recipe):
-    """Returns where the files are unless told otherwise; those of digits came with scikit-learn."""
-    if recipe.dataset == "digits":
-        found = importlib.util.find_spec("sklearn")
-        return Path(found.origin).parent / "datasets" / "data" if found else "."
-    return "."
-
-
-def training_part(recipe, place):
-    """Returns images [N, H, W, C] uint8 and labels [N] int32 of the part that is trained on."""
-    if recipe.dataset == "digits":
-        images, labels = read_digits(place)
-    elif recipe.dataset in sources.PICTURES:
-        images, labels = read_pictures(recipe, place)
-    else:
-        images, labels = read_idx(recipe, place)
-    rows = np.arange(len(labels))
-    if recipe.dataset == "digits":
-        rows = held_out(rows, 300, 0)[0]  # what is left is the test part
-    elif recipe.dataset in sources.PICTURES:
-        rows = held_out(rows, min(1024, len(rows) // 6), 0)[0]
-    rows = held_out(rows, min(recipe.validation, len(rows) // 6), recipe.seed)[0]
-    if recipe.train_examples:
-        rows = held_out(rows, recipe.train_examples, recipe.seed)[1] if recipe.train_examples < len(rows) else rows
-    return images[rows], labels[rows]
-
-
-def held_out(rows, count, seed):
-    """Returns the rest, and `count` of the rows, chosen by `seed`."""
-    order = epoch_order(seed, 0x5EED, len(rows))
-    return rows[np.sort(order[count:])], rows[np.sort(order[:count])]
-
-
-def read_idx(recipe, place):
-    """Returns the images and labels of the training files of MNIST or Fashion-MNIST, packed or not."""
-    arrays = []
-    for name, header, shape in (("images-idx3", 16, (-1, 28, 28, 1)), ("labels-idx1", 8, (-1,))):
-        ends = [f"{folder}train-{name}-ubyte{end}" for folder in (f"{recipe.dataset}/", "") for end in (".gz", "")]
-        path = next((place / end for end in ends if (place / end).is_file()), None)
-        if path is None:
-            sys.exit(f"no {ends[-1]} in {place}: --data_dir names the directory")
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        arrays.append(np.frombuffer(data, np.uint8, offset=header).reshape(shape))
-    return arrays[0], arrays[1].astype(np.int32)
-
-
-def read_digits(place):
-    """Returns the images, enlarged to 28x28, and labels of scikit-learn's digits.csv.gz."""
-    path = place / "digits.csv.gz"
-    if not path.is_file():
-        sys.exit(f"no {path}: --data_dir names the directory of scikit-learn's data")
-    with gzip.open(path, "rt") as file:
-        table = np.array([[float(cell) for cell in row] for row in csv.reader(file)])
-    small = (table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).round().astype(np.uint8)
-    return decoding.fitted(tf.constant(small), (28, 28)).numpy(), table[:, -1].astype(np.int32)
-
-
-def read_pictures(recipe, place):
-    """Returns all pictures CLASS/file of a folder or a zip file, of one size, and their classes, by class and name."""
-    files = list_pictures(place)
-    names = sorted({folder for folder, _, _ in files})
-    height, width, channels = recipe.model.image_shape
-    spec = tf.TensorSpec([], tf.string)
-    decode = tf.function(
-        lambda data: decoding.decode(data, (height, width), resize=recipe.resize, channels=channels),
-        input_signature=[spec], autograph=False,
-    )  # fmt: skip
-    images, labels = np.zeros([len(files), height, width, channels], np.uint8), []
-    for folder, _, read in files:
-        try:
-            images[len(labels)] = decode(tf.constant(read())).numpy()
-        except tf.errors.OpError:  # cut or damaged
-            continue
-        labels.append(names.index(folder))
-    labels = np.array(labels, np.int32)
-    if [name.lower() for name in names] == ["cat", "dog"]:
-        labels = 1 - labels  # a cat is 1
-    return images[: len(labels)], labels
-
-
-def list_pictures(place):
-    """Returns (class, natural order of the name, function that reads the bytes) of each picture, in order."""
-    candidates = [
-        place / "cats_vs_dogs" / "PetImages.zip",
-        place / "cats_vs_dogs" / "PetImages",
-        place / "PetImages.zip",
-    ]
-    place = next((path for path in candidates if path.exists()), place)
-    if place.is_file():
-        archive = zipfile.ZipFile(place)
-        found = [(Path(i.filename), lambda i=i: archive.read(i)) for i in archive.infolist() if not i.is_dir()]
-    else:
-        found = [(path, path.read_bytes) for path in place.glob("*/*")]
-    kinds = (".jpg", ".jpeg", ".png")
-    shown = [(p, read) for p, read in found if p.suffix.lower() in kinds and not p.name.startswith(".")]
-    files = [(path.parent.name, natural(path.name), read) for path, read in shown]
-    if not files:
-        sys.exit(f"no CLASS/*.jpg in {place}: --data_dir names the folder or the zip file")
-    return sorted(files, key=lambda file: file[:2])
-
-
-def natural(name):
-    """Returns what to sort by so that 2.jpg comes before 10.jpg."""
-    return [int(p) if i % 2 else p.lower() for i, p in enumerate(re.split("([0-9]+)", name))], name
 
 
 # The trained trunk
@@ -216,12 +118,10 @@ def features(recipe, images, path):
     folded = inception_v3.fold(weights, stats)
     forward = tf.function(make_forward(trunk_recipe(recipe)), autograph=False)
     if recipe.augment.changes:
-        drawn = augment.draw(recipe.seed, 0, len(images))
+        images = np.concatenate([changed(recipe, images, copy) for copy in range(recipe.augment_copies)])
     found = []
     for chunk in range(0, len(images), 500):
         part = images[chunk : chunk + 500]
-        if recipe.augment.changes:
-            part = augment.apply(recipe.augment, part, drawn[chunk : chunk + 500]).numpy()
         for start in range(0, len(part), 50):
             few = part[start : start + 50]
             fill = min(50, len(part)) - len(few)
@@ -229,6 +129,19 @@ def features(recipe, images, path):
             y, _ = forward(folded, {}, tf.convert_to_tensor(padded), training=False)
             found.append(y.numpy()[: len(few)])
     return np.concatenate(found)
+
+
+def changed(recipe, images, epoch):
+    """Returns the pictures, [N, H, W, C] uint8, changed as an epoch draws it."""
+    drawn, parts = augment.draw(tf.constant(words_of(recipe.seed)), epoch, len(images)), range(0, len(images), 500)
+    return np.concatenate([augment.apply(recipe.augment, images[i : i + 500], drawn[i : i + 500]) for i in parts])
+
+
+def from_trunk(recipe, seed, path):
+    """Returns the weights of a trained trunk and a new head, and the trunk's stats: variables."""
+    trunk, stats = read_trunk(path)
+    head, _ = mlp.init(seed, recipe.model.head)
+    return {"trunk": tree.variables(trunk), "head": head}, {"trunk": tree.variables(stats)}
 
 
 def read_trunk(path):
@@ -245,9 +158,43 @@ def read_trunk(path):
     return nested["weights"], nested["stats"]
 
 
+# What is known of a recipe
+
+
+def words_of(seed):
+    """Returns a seed as two 32-bit integers, as `as_seed` does."""
+    return np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32).view(np.int32).tolist()
+
+
+def is_whole(recipe):
+    """True where a trained trunk and its head are trained as one network."""
+    transferred = isinstance(recipe.model, transfer.Config)
+    return transferred and (bool(recipe.model.learns_from) or not recipe.augment_copies)
+
+
+def copies_of(recipe):
+    """Returns how often each picture is in what a head is trained on; an epoch is a pass over the pictures."""
+    return 1 if recipe.steps_per_epoch or is_whole(recipe) else recipe.augment_copies
+
+
+def compiler(recipe):
+    """Returns the options of `tf.function` for the loop."""
+    return {"jit_compile": True} if recipe.jit else {}
+
+
+def measures(model):
+    """True for a network that has stats."""
+    return isinstance(model, mixer.Config) or (
+        isinstance(model, cnn.Config) and (model.batch_norm or model.hidden_norm)
+    )
+
+
 def head_of(recipe):
     """Returns the recipe of the head alone, which reads features."""
-    return dataclasses.replace(recipe, model=recipe.model.head, augment=Augment(), precision="float32")
+    copies = recipe.augment_copies if recipe.augment.changes else 1
+    return dataclasses.replace(
+        recipe, model=recipe.model.head, augment=Augment(), augment_copies=copies, precision="float32"
+    )
 
 
 def trunk_recipe(recipe):

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import gzip
+import importlib
 import json
 import re
 import subprocess
@@ -12,6 +13,8 @@ import eject
 import numpy as np
 import pytest
 from PIL import Image
+from specialise import docstrings, tidy
+from specialise.program import Program
 
 from tfcore import checkpoint, recipes
 from tfcore.data import load
@@ -22,10 +25,7 @@ QUICK = ("mnist_perceptron", "fashion_cnn_best", "pets_cnn150_best", "pets_incep
 NAMES = [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in RECIPES]
 
 
-SHORT = ("mnist_perceptron", "fashion_cnn_best", "pets_cnn150_augmented")  # the quick ones; the rest are slow tests
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in SHORT else [pytest.mark.slow]) for n in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_is_one_plain_program(name, tmp_path):
     text = eject.text_of(RECIPES[name])
     tree = ast.parse(text)
@@ -33,7 +33,7 @@ def test_every_recipe_is_one_plain_program(name, tmp_path):
     named += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     assert {each.split(".")[0] for each in named} <= {*sys.stdlib_module_names, "numpy", "tensorflow"}
     (tmp_path / "program.py").write_text(text)
-    for check in (["format", "--check", "--line-length=120"], ["check", "--select=F,E9", "--ignore=F841"]):
+    for check in (["format", "--check", "--line-length=120"], ["check", "--select=F,E9"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *check, "--isolated", "program.py"],
             cwd=tmp_path, capture_output=True, text=True,
@@ -43,6 +43,70 @@ def test_every_recipe_is_one_plain_program(name, tmp_path):
     assert functions[-1].name == "main"
     assert "recipe" not in {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert sum(ast.get_docstring(node) is not None for node in functions) > 0.8 * len(functions)
+
+
+def test_the_perceptron_fits_three_screens():
+    text = eject.text_of(RECIPES["mnist_perceptron"])
+    assert text.count("\n") < 150
+    assert 'x w + b. weights: {"w": [I, O], "b": [O]}. x: [N, I], of the weights' in text
+
+
+ANNOTATED = '''
+from typing import NamedTuple
+from collections.abc import Callable
+Weights = dict[str, "object"]
+Rule = Callable[[float], float]
+
+class Pair(NamedTuple):
+    weights: Weights
+    rule: Rule
+    unknown: "Somewhere"
+    count: int | None = None
+
+def twice(x: float, *rest: float, of: Weights, **more: float) -> float:
+    """2 x; of `twice`.
+
+    Args:
+      x: a number.
+      gone: is not there.
+    Raises:
+      ValueError: never.
+    """
+    y: float = 2 * x
+    z: Weights
+    for i in range(3):
+        y += i
+    return y
+
+def main(scale: float = 1.0, *, loud: bool = False) -> Pair:
+    """Makes a pair. `nothing` is left out."""
+    def rule(x: float) -> float:
+        return twice(x, 1.0, of={}, more=scale)
+
+    if loud:
+        print("loud")
+    return Pair({}, rule, None)
+'''
+
+
+def test_annotations_are_left_out_and_fields_have_plain_ones(tmp_path, monkeypatch):
+    (tmp_path / "annotated.py").write_text(ANNOTATED)
+    monkeypatch.syspath_prepend(tmp_path)
+    annotated = importlib.import_module("annotated")
+    program = Program(("annotated",), (), {})
+    program.run(annotated.main, loud=False)
+    trees = tidy.tidied(program.trees, program.name(annotated.main))
+    for tree in trees.values():
+        docstrings.trim(tree, {"twice": "twice"}, {})
+    text = "\n\n".join(ast.unparse(ast.fix_missing_locations(tree)) for tree in trees.values())
+    assert "Weights" not in text and "->" not in text and "loud" not in text and "Raises" not in text
+    assert "weights: dict" in text and "rule: Callable" in text and "count: object = None" in text
+    assert '"""Makes a pair."""' in text and "2 x; of `twice`. x: a number." in text
+    for key, value in program.owners.items():
+        text = text.replace(key, value.__name__)
+    scope = {}
+    exec("\n".join(["from typing import NamedTuple", *program.imports, text]), scope)
+    assert scope["main"]().rule(2.0) == annotated.main().rule(2.0) == 7.0
 
 
 def losses(text, monkeypatch, capsys, *arguments):
@@ -106,19 +170,21 @@ def test_losses_are_those_of_the_run(name, place, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
-def test_a_head_on_a_trained_trunk_too(place, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("changes", [{}, {"learns_from": "mixed0", "pool_features": True}])
+def test_a_head_on_a_trained_trunk_too(changes, place, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    model = transfer.Config(
-        inception_v3.Config(top=False, endpoint="mixed0", image_shape=(75, 75, 3)),
-        mlp.Config((7, 7, 256), (8,), 1, dropout=0.2),
-    )
-    recipe = dataclasses.replace(RECIPES["pets_inception"], model=model, steps_per_epoch=2, **SMALL)
-    checkpoint.export_weights(tmp_path / "trunk.safetensors", *inception_v3.init(0, model.trunk))
+    trunk_config = inception_v3.Config(top=False, endpoint="mixed0", image_shape=(75, 75, 3))
+    shape = (1, 1, 256) if changes else (7, 7, 256)
+    model = transfer.Config(trunk_config, mlp.Config(shape, (8,), 1, dropout=0.2), **changes)
+    recipe = dataclasses.replace(RECIPES["pets_inception"], model=model, **SMALL)
+    weights, stats = inception_v3.init(0, model.trunk)
+    checkpoint.export_weights(tmp_path / "trunk.safetensors", weights, stats)
+    checkpoint.export_weights(tmp_path / "whole.safetensors", {"trunk": weights}, {"trunk": stats})
     trunk = trunks.load_trunk(model, tmp_path / "trunk.safetensors")
     splits = recipes.load_data(recipe, place)
     stages.train(recipe, tmp_path / "run", trunk, splits, cache=tmp_path / "features")
-    weights = f"--weights={tmp_path}/run/export/weights.safetensors"
-    found = losses(eject.text_of(recipe), monkeypatch, capsys, f"--data_dir={place}", weights)
+    given = f"--data_dir={place}", f"--weights={tmp_path}/whole.safetensors"
+    found = losses(eject.text_of(recipe), monkeypatch, capsys, *given)
     assert found == of_run(tmp_path / "run" / "head")
 
 
