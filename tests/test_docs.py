@@ -52,7 +52,7 @@ def commands(text):
 
 # Each command that begins like this, with what is added to it, and whether it is slow. The first that fits counts.
 SMALL = "--epochs=1 --batch_size=8"
-PICTURES = f"{SMALL} --steps_per_epoch=2 --filters=2 --image_size=64x64"
+PICTURES = f"{SMALL} --steps_per_epoch=2 --filters=2 --image_size=72x72"
 TRANSFER = f"{SMALL} --weights=trunk.safetensors --image_size=75x75 --endpoint=mixed0 --hidden=8 --fine_tune_epochs=1"
 RULES = (
     (r"python scripts/train_mlp\.py --dataset=digits .*--clean", "--epochs=1", False),

@@ -20,7 +20,7 @@ def small(config, side):
     return models.module_of(config).fit(config, image_shape=shape, classes=config.classes)
 
 
-SIDES = {transfer.Config: 75, "pets_cnn150_best": 60, "pets_best": 60, "folder_cnn": 60, "pets_cnn64_128_best": 40}
+SIDES = {transfer.Config: 75, "pets_cnn150_best": 60, "pets_best": 72, "folder_cnn": 60, "pets_cnn64_128_best": 40}
 NETWORKS = {recipe.model: name for name, recipe in reversed(recipes.RECIPES.items())}  # each once
 
 QUICK = ("mnist_perceptron", "fashion_cnn")
