@@ -25,7 +25,7 @@ FORMAT = 1  # of the files that `write` writes; those that name none are of vers
 
 
 def save(
-    directory: str | Path, state: TrainState, meta: dict[str, Any] | None = None, *, keep: int = 3, best: bool = False
+    directory: str | Path, state: TrainState, meta: dict[str, Any] | None = None, *, keep: int = 2, best: bool = False
 ) -> Path:
     """Writes the whole `state` durably and removes all but the newest `keep` checkpoints.
 

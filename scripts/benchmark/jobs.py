@@ -37,6 +37,8 @@ def network_job(recipe, part, folder, names=("a", "b")):
 def train(work, options, folder):
     """Training on a real set, or on generated pictures, cut to full batches."""
     recipe, names = dataclasses.replace(ours.RECIPES[work.recipe], precision=work.precision), ("a", "b")
+    if work.hidden:
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, hidden=work.hidden))
     if recipe.dataset in datasets.PICTURES:
         part = materials.generated(work.count(options), recipe.model.image_shape)
     else:

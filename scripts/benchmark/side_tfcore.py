@@ -12,7 +12,7 @@ import ours
 from process import serve
 from sides import read_arrays
 
-from tfcore import training
+from tfcore import checkpoint, training
 from tfcore.data import augment
 from tfcore.data.order import batch_indices, take
 from tfcore.quiet import tf
@@ -27,12 +27,15 @@ def train(job):
         job = {**job, "recipe": {**job["recipe"], "precision": "float32"}}
     recipe, weights = ours.load(job, values)
     size, epochs = recipe.batch_size, itertools.count()
-    over, _ = ours.trainer(recipe, lambda seed: (weights, {}), (images, labels), job["steps"])
+    over, state = ours.trainer(recipe, lambda seed: (weights, {}), (images, labels), job["steps"])
 
     def take_steps(count):
         return {"result": over(batch_indices(0, next(epochs), count * size, size))}
 
-    return {"step": lambda: take_steps(1), "epoch": lambda: take_steps(job["steps"])}
+    def save():
+        return {"result": checkpoint.save(Path(job["folder"]) / "checkpoints", state).stat().st_size / 1e6}
+
+    return {"step": lambda: take_steps(1), "epoch": lambda: take_steps(job["steps"]), "save": save}
 
 
 def reach(job):
@@ -119,8 +122,6 @@ def loading(job):
 
 def transfer_learning(job):
     """The head of a transfer: from pictures to the last epoch. The trunk runs once, its features are kept."""
-    from tfcore import checkpoint
-
     images, labels, _ = read_arrays(job)
     config, _ = ours.trunk_forward(job)
     trunk = checkpoint.import_keras_h5(Path(job["folder"]) / "trunk.h5", config)
@@ -135,7 +136,6 @@ def transfer_learning(job):
 
 def trunk(job):
     """The frozen trunk's forward pass over some pictures, its batch norm folded into the convolutions or not."""
-    from tfcore import checkpoint
     from tfcore.models import inception_v3
 
     images = np.load(Path(job["folder"]) / "images.npy")

@@ -57,6 +57,7 @@ class Work:
     measure: of them, "s" or "MB".
     check: what the result is that shows that all sides did the same.
     precision: of all sides that train.
+    hidden: widths in place of the recipe's, where there are some.
     aims: of tfcore alone: "share" of a large matrix product's speed (None: only told), "at_most" seconds, "flat" over
       sizes.
     """
@@ -72,6 +73,7 @@ class Work:
     measure: str = "s"
     check: str = "loss"
     precision: str = "float32"
+    hidden: tuple[int, ...] = ()
     aims: dict = dataclasses.field(default_factory=dict)
 
     def count(self, options, most=sys.maxsize):
@@ -126,6 +128,7 @@ MLP, CNN, PETS, INCEPTION = "mnist_perceptron", "fashion_cnn", "pets_cnn128", "p
 MLP_PEERS = {"keras": 1.0, "keras_jit": 1.0, "torch": 1.0, "jax": 1.1, "kernels": 0.95}
 CNN_PEERS = {"keras": 1.2, "torch": 1.0, "jax": 1.0, "kernels": 0.92}
 HALF_PEERS = {"keras": 1.2, "torch": 1.0, "jax": 1.0, "float32": 1.5, "kernels": None}
+MILLIONS = {1: (672, 672), 10: (2784, 2784), 100: (9616, 9616)}  # of weights: the widths that have so many
 GOALS = {  # recipe: post, validation accuracy
     "time_to_accuracy_mnist": ("mnist_perceptron_fast", MLP, 0.9475),
     "time_to_accuracy_mnist_977": ("mnist_perceptron_fast", MLP, 0.977),
@@ -183,6 +186,15 @@ WORKS = {
         images=2000, quick=32, run=once, check="accuracy",
     ),
 }  # fmt: skip
+for n, widths in MILLIONS.items():
+    WORKS[f"perceptron_{n}m"] = Work(
+        jobs.train, MLP, f"{{steps}} steps of 100, {n} million weights", {"kernels": None}, images=2000, quick=200,
+        hidden=widths, aims=SHARE,
+    )  # fmt: skip
+    WORKS[f"checkpoint_{n}m"] = Work(
+        jobs.train, MLP, f"a checkpoint of {n} million weights and their slots", {"keras": None}, action="save",
+        images=100, hidden=widths, check="MB",
+    )  # fmt: skip
 WORKS |= {
     name: Work(
         functools.partial(jobs.reach, post=post, goal=goal), recipe, f"process to {{goal}} on validation with {recipe}",
