@@ -41,13 +41,13 @@ def test_restores_every_bit_and_the_meta(tmp_path):
     assert saved_values(other) == wanted
 
 
-def test_keeps_the_last_three_and_the_best(tmp_path):
+def test_keeps_the_last_two_and_the_best(tmp_path):
     state = new_state()
     for step in range(1, 7):
         randomize(state, step)
         checkpoint.save(tmp_path, state, {"epoch": step}, best=step == 2)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == [
-        f"ckpt-{step:09d}.safetensors" for step in (4, 5, 6)
+        f"ckpt-{step:09d}.safetensors" for step in (5, 6)
     ]
     assert checkpoint.restore(tmp_path / checkpoint.BEST, state) == {"epoch": 2}
     assert int(state.step) == 2
