@@ -18,6 +18,7 @@ from tfcore.data.order import batch_indices, preprocess
 from tfcore.init import fold_in
 from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 from tfcore.quiet import tf
+from tfcore.recipes import stages
 from tfcore.recipes.assemble import make_forward, make_optimizer
 
 
@@ -29,15 +30,15 @@ def main(recipe):
     if isinstance(recipe.model, transfer.Config):
         parser.add_argument("--weights", required=True, help="an export whose network has this trunk, .safetensors")
     arguments = parser.parse_args()
+    images, labels = training_part(recipe, arguments.data_dir.expanduser())
     if is_whole(recipe):
-        train(recipe, *training_part(recipe, arguments.data_dir.expanduser()), arguments.epochs, arguments.weights)
+        train(recipe, images, labels, arguments.epochs, arguments.weights)
     elif isinstance(recipe.model, transfer.Config):
-        images, labels = training_part(recipe, arguments.data_dir.expanduser())
         if recipe.augment.changes and recipe.augment_copies > 1:
             labels = np.concatenate([labels] * recipe.augment_copies)
         train(head_of(recipe), features(recipe, images, arguments.weights), labels, arguments.epochs)
     else:
-        train(recipe, *training_part(recipe, arguments.data_dir.expanduser()), arguments.epochs)
+        train(recipe, images, labels, arguments.epochs)
 
 
 def train(recipe, images, labels, epochs, trunk=None):
@@ -168,8 +169,7 @@ def words_of(seed):
 
 def is_whole(recipe):
     """True where a trained trunk and its head are trained as one network."""
-    transferred = isinstance(recipe.model, transfer.Config)
-    return transferred and (bool(recipe.model.learns_from) or not recipe.augment_copies)
+    return isinstance(recipe.model, transfer.Config) and not stages.runs_once(recipe)
 
 
 def copies_of(recipe):

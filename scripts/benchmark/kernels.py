@@ -28,17 +28,17 @@ def epoch_of(job, shape):
 
     @functools.partial(tf.function, jit_compile=recipe["jit"], autograph=False)
     def loop(count, inputs, weights):
-        def step(i, weights, *_):
-            gradients, others = one_step(inputs, weights)
-            small = tf.constant(1e-9, dtype)  # the next step depends on this one, and its values stay as they are
-            return i + 1, [w + small * g for w, g in zip(weights, gradients)], *others
+        def step(i, inputs, weights, *_):
+            outputs, *gradients = one_step(inputs, weights)
+            moved = [changed(*layer) for layer in zip(inputs, weights, outputs, gradients[0])]
+            return i + 1, *map(list, zip(*moved)), outputs, *gradients
 
-        kept = [tf.zeros(value.shape, dtype) for value in one_step(inputs, weights)[1]]
-        return tf.while_loop(lambda i, *_: i < count, step, [0, list(weights), *kept])
+        kept = tf.nest.map_structure(lambda value: tf.zeros(value.shape, dtype), one_step(inputs, weights))
+        return tf.while_loop(lambda i, *_: i < count, step, [0, list(inputs), list(weights), *kept])
 
     def epoch():
         for start in range(0, steps, k):
-            _, last, *_ = loop(tf.constant(min(k, steps - start)), inputs, weights)
+            *_, last = loop(tf.constant(min(k, steps - start)), inputs, weights)
         last[-1].numpy()  # waits for all of them
         return {}
 
@@ -67,21 +67,29 @@ def sizes(network, shape):
     return found
 
 
-def one_step(inputs, weights):
-    """Returns the gradients of the weights, and what else a step computes: outputs, and gradients of the inputs.
+def changed(x, w, y, dw):
+    """Returns input and weights of the next step: one of them depends on this step, so that no step is left out.
 
-    Each layer reads its own input, and takes its output for the gradient of it: the kernels' time is the same. The
-    first layer's input needs no gradient.
+    It is the smaller one, and its values stay as they are: a pass over memory that is not a kernel's.
+    """
+    small = tf.constant(1e-9, x.dtype)
+    return (x, w + small * dw) if len(x.shape) == 4 else (x + small * tf.reduce_mean(y), w)
+
+
+def one_step(inputs, weights):
+    """Returns the outputs of the layers, the gradients of their weights, and of their inputs but the first.
+
+    Each layer reads its own input, and takes its output for the gradient of it: the kernels' time is the same.
     """
     outputs = [tf.nn.conv2d(x, w, 1, "VALID") if len(x.shape) == 4 else x @ w for x, w in zip(inputs, weights)]
-    gradients, others = [], list(outputs)
+    by_weights, by_inputs = [], []
     for i, (x, w, dy) in enumerate(zip(inputs, weights, outputs)):
         if len(x.shape) == 4:
-            gradients.append(tf.raw_ops.Conv2DBackpropFilter(
+            by_weights.append(tf.raw_ops.Conv2DBackpropFilter(
                 input=x, filter_sizes=w.shape, out_backprop=dy, strides=[1] * 4, padding="VALID"
             ))  # fmt: skip
-            others += [tf.nn.conv2d_transpose(dy, w, x.shape, 1, "VALID")] if i else []
+            by_inputs += [tf.nn.conv2d_transpose(dy, w, x.shape, 1, "VALID")] if i else []
         else:
-            gradients.append(tf.matmul(x, dy, transpose_a=True))
-            others += [tf.matmul(dy, w, transpose_b=True)] if i else []
-    return gradients, others
+            by_weights.append(tf.matmul(x, dy, transpose_a=True))
+            by_inputs += [tf.matmul(dy, w, transpose_b=True)] if i else []
+    return outputs, by_weights, by_inputs

@@ -182,7 +182,7 @@ WORKS = {
         quick=16, check="mean feature",
     ),
     "inception_transfer": Work(
-        jobs.transfer, INCEPTION, "{epochs} epochs of {images:,} photographs", {"keras": 8.0}, action="fit",
+        jobs.transfer, INCEPTION, "{epochs} epochs of {images:,} photographs", {"keras": 6.0}, action="fit",
         images=2000, quick=32, run=once, check="accuracy",
     ),
 }  # fmt: skip

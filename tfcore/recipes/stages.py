@@ -57,7 +57,7 @@ def train(
     """
     recipe, digest = fit_to_data(recipe, splits), trunk.digest()
     last = fit_to_data(fine_tune, splits) if fine_tune else recipe
-    if _once(recipe) and (recipe.view_flip or recipe.view_shift):
+    if runs_once(recipe) and (recipe.view_flip or recipe.view_shift):
         raise ValueError("view_flip and view_shift look at pictures: they need augment_copies=0")
     options = {"clean": clean, "histograms": histograms, "check_numerics": check_numerics, "profile": profile}
     options["strategy"], team = strategy, Team.of(strategy)
@@ -81,13 +81,13 @@ def train(
 
 def _first(recipe, place, trunk, digest, splits, cache, options):
     """Trains the first stage, in `place`/head; returns the Result and the weights of trunk and head."""
-    if _once(recipe):
+    if runs_once(recipe):
         result, head = _head_on_features(recipe, place, trunk, digest, splits, cache, options)
         return result, {"trunk": trunk.weights, "head": head}
     return _whole(recipe, place / "head", _start(recipe, trunk), {"trunk": digest}, splits, options)
 
 
-def _once(recipe):
+def runs_once(recipe: Recipe) -> bool:
     """True where the trunk runs once over each picture, and its features are kept."""
     return recipe.augment_copies > 0 and not recipe.model.learns_from
 
