@@ -124,7 +124,7 @@ def made_task(recipe):
 
 def measured(values):
     """Returns all figures as JSON values."""
-    results = {"machine": environment.environment()["machine"], "reductions": asked("reductions", "two", values)}
+    results = {"machine": environment.machine(), "reductions": asked("reductions", "two", values)}
     results["steps"] = {name: {} for name in values.recipes}
     for name in values.recipes:
         for side in SIDES:

@@ -26,7 +26,7 @@ def define(values):
 
 def main(values, _):
     """Prints the findings."""
-    recipe = recipes.RECIPES[values.recipe]
+    recipe = recipes.on_this_processor(recipes.RECIPES[values.recipe])
     recipe = dataclasses.replace(recipe, dataset=values.dataset or recipe.dataset)
     found = []
     for finding in recipes.examine(recipe, recipes.load_data(recipe, values.data_dir)):

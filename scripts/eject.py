@@ -26,7 +26,7 @@ from specialise.program import Program
 from tfcore import __version__, models, replicas
 from tfcore.data import sources
 from tfcore.models import cnn, inception_v3, transfer
-from tfcore.recipes import RECIPES
+from tfcore.recipes import RECIPES, on_this_processor
 
 PURE = (
     models.module_of, models.name_of, dataclasses.replace, transfer.trunk_of, ejected.head_of, ejected.trunk_recipe,
@@ -53,7 +53,7 @@ def define(values):
 
 def main(values, _):
     """Prints the program."""
-    recipe = RECIPES[values.recipe]
+    recipe = on_this_processor(RECIPES[values.recipe])
     recipe = dataclasses.replace(recipe, dataset=values.dataset or recipe.dataset)
     print(text_of(recipe, values.classes), end="")
 

@@ -45,7 +45,7 @@ def chosen(values):
         name = name or AUTO[dataset]
         note = f"--dataset=auto: {dataset}, recipe {name} ({why})"
         print(f"{note}; --dataset and --recipe choose another")
-    base = RECIPES[name or BY_DATASET.get(dataset, "fashion_cnn")]
+    base = training_flags.named(name or BY_DATASET.get(dataset, "fashion_cnn"), values)
     return dataclasses.replace(base, dataset=dataset or base.dataset), note
 
 

@@ -26,7 +26,7 @@ def define(values):
 
 def main(values, _):
     """Trains; without --recipe the MNIST perceptron, without --dataset too on what is at hand."""
-    base, dataset, note = RECIPES[values.recipe or "mnist_perceptron"], values.dataset, ""
+    base, dataset, note = training_flags.named(values.recipe or "mnist_perceptron", values), values.dataset, ""
     if dataset == "auto" or not (dataset or values.recipe):
         dataset, why = sources.first_at_hand(("mnist", "digits"), values.data_dir)
         note = f"--dataset=auto: {dataset} ({why})"

@@ -55,7 +55,8 @@ def define(values):
 
 def main(values, _):
     """Trains a head, and what --fine_tune_from says."""
-    named = RECIPES[values.recipe or ("folder_inception" if values.dataset == "folder" else "pets_inception")]
+    usual = "folder_inception" if values.dataset == "folder" else "pets_inception"
+    named = training_flags.named(values.recipe or usual, values)
     base = dataclasses.replace(named, dataset=values.dataset or named.dataset)
     recipe = training_flags.changed_recipe(base, values)
     if values.augment_copies is not None:

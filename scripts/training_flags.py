@@ -109,6 +109,15 @@ def _part(recipe, part):
     return value.head if isinstance(value, transfer.Config) else value
 
 
+def named(name, values):
+    """Returns the recipe of that name as this processor runs it best, unless --precision says how; prints a change."""
+    recipe = recipes.RECIPES[name]
+    if values.precision or recipe == recipes.on_this_processor(recipe):
+        return recipe
+    print("precision float32: this processor has no instructions for the recipe's bfloat16; --precision chooses")
+    return recipes.on_this_processor(recipe)
+
+
 def define_start(values):
     """Defines --init_from."""
     text = "what: an export (.safetensors, a SavedModel), a checkpoint or a run whose weights to start from"

@@ -30,6 +30,7 @@ from process import ROOT
 from table import report
 from works import IN_PEERS, SIDES, WORKS, Options, measured
 
+from tfcore import processor
 from tfcore.quiet import tf
 
 RESULTS, PAGE = ROOT / "docs" / "benchmarks.json", ROOT / "docs" / "speed.md"
@@ -60,6 +61,9 @@ def main(values, _):
     if left_out := [] if options.peers_python else sorted(wanted.intersection(IN_PEERS)):
         print(f"without {' and '.join(left_out)}: `make bench-peers` installs them, --peers_python names a Python")
     for name in works:
+        if WORKS[name].precision == "bfloat16" and not processor.has_bfloat16():
+            print(f"{name}: left out, this processor has no instructions for bfloat16")
+            continue
         note = functools.partial(noted, failures, name)
         try:
             row = measured(name, WORKS[name], dataclasses.replace(options, report=note))

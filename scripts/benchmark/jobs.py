@@ -57,7 +57,7 @@ def reach(work, options, folder, *, post, goal):
 
     post: the name of the recipe that says what the post did. goal: with --quick 0.1 instead.
     """
-    fast, plain = ours.RECIPES[work.recipe], ours.RECIPES[post]
+    fast, plain = recipes.on_this_processor(ours.RECIPES[work.recipe]), ours.RECIPES[post]
     splits = recipes.load_data(fast, options.data_dir)
     count = work.count(options, len(splits.train.labels))
     part = Arrays(*(np.asarray(array[:count]) for array in splits.train))

@@ -11,14 +11,8 @@ from tfcore.init import fold_in
 from tfcore.models import cnn, mlp, transfer
 from tfcore.recipes import assemble, stages, trunks
 from tfcore.run import blocks, loop, report
-from tfcore.run.environment import environment
 
 RECIPES = recipes.RECIPES
-
-
-def machine():
-    """Returns the processor and its number of cores."""
-    return environment()["machine"]
 
 
 def fitted(recipe, part, class_names=("a", "b")):

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 
 import jobs
-import ours
 from process import ROOT, from_start, in_turns, once
 from results import new_row
 
 from tfcore.quiet import tf
+from tfcore.run import environment
 
 SIDES = {
     "tfcore": "side_tfcore.py",
@@ -91,7 +91,7 @@ def measured(name, work, options):
     with tempfile.TemporaryDirectory() as folder:
         job = {"folder": folder, "action": work.action, **work.prepare(work, options, folder)}
         raw = work.run(commands(work, options), job, options.rounds, report=options.report)
-    return new_row(name, work, job, raw, machine=ours.machine(), **limit)
+    return new_row(name, work, job, raw, machine=environment.machine(), **limit)
 
 
 def commands(work, options):

@@ -13,7 +13,7 @@ from tfcore.data import Arrays, Splits
 from tfcore.models import cnn
 from tfcore.recipes import RECIPES, load_data
 from tfcore.recipes.assemble import fit_to_data
-from tfcore.run.environment import environment
+from tfcore.run.environment import machine
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_check_says_which_rows_are_not_what_comes_out(pages, monkeypatch, caps
 def test_the_quick_rows_are_what_comes_out(real_data):
     """On the machine that they are of; elsewhere bits differ."""
     quick = ("mnist_perceptron", "digits_cnn128")
-    if environment()["machine"] not in {row["machine"] for row in reproduce.read_rows() if row["recipe"] in quick}:
+    if machine() not in {row["machine"] for row in reproduce.read_rows() if row["recipe"] in quick}:
         pytest.skip("the page is of another machine")
     values = flags.parser(reproduce.define)
     values(["reproduce.py", f"--recipes={','.join(quick)}", "--check", f"--data_dir={real_data}"])

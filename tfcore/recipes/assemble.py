@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfcore import losses, metrics, models, optimizers, run, schedules, tree
+from tfcore import losses, metrics, models, optimizers, processor, run, schedules, tree
 from tfcore.data import augment, datasets
 from tfcore.data.order import batch_indices, preprocess
 from tfcore.data.splits import Splits
 from tfcore.models import transfer
 from tfcore.quiet import tf
 from tfcore.recipes.recipe import Recipe, plan, settings_of
+from tfcore.showing import warn
 from tfcore.types import Forward, Inference, LearningRate, LossFn, Seed, Tensor, Tree
 
 
@@ -61,6 +62,8 @@ def task(
       ValueError: the recipe does not fit the data.
     """
     recipe = fit_to_data(recipe, splits)
+    if recipe != on_this_processor(recipe):
+        warn("precision=bfloat16 is slow: this processor has no instructions for it; float32 takes a tenth of the time")
     network = models.module_of(recipe.model)
     optimizer, rate = make_optimizer(recipe, len(splits.train.labels))
     loss, forward = losses.LOSSES[recipe.loss], make_forward(recipe)
@@ -115,6 +118,11 @@ def fit_to_data(recipe: Recipe, splits: Splits) -> Recipe:
         dataset=splits.name,
         model=models.module_of(recipe.model).fit(recipe.model, image_shape=shape, classes=classes),
     )
+
+
+def on_this_processor(recipe: Recipe) -> Recipe:
+    """Returns the recipe, in float32 where it says bfloat16 and the processor has no instructions for that."""
+    return recipe if processor.has_bfloat16() else dataclasses.replace(recipe, precision="float32")
 
 
 def make_optimizer(recipe: Recipe, examples: int) -> tuple[optimizers.Optimizer, LearningRate]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcore import files
+from tfcore import files, processor
 from tfcore.quiet import tf
 from tfcore.run import records
 from tfcore.showing import warn
@@ -32,7 +32,7 @@ def environment(replicas: int = 1) -> dict[str, Any]:
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "numpy": np.__version__,
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": machine(),
         "system": platform.platform(),
         "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "threads": len(os.sched_getaffinity(0)),
@@ -43,12 +43,9 @@ def environment(replicas: int = 1) -> dict[str, Any]:
     }
 
 
-def _processor():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def machine() -> str:
+    """Returns the processor, its cores and its widest instructions: one name is given to processors of other bits."""
+    return ", ".join(filter(None, [processor.name(), f"{os.cpu_count()} cores", processor.instructions()]))
 
 
 def _commit():
