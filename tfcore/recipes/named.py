@@ -201,13 +201,14 @@ _pets_cnn150_best = dataclasses.replace(
     name="pets_cnn150_best",
     model=dataclasses.replace(_pets_cnn150.model, pool=3, **_pets_body),
     steps_per_epoch=0,
-    **{**_pets_training, "epochs": 45, "validation": 2048},
+    **{**_pets_training, "epochs": 45},
 )
 _pets_best = dataclasses.replace(
     _pets_cnn150_best,
     name="pets_best",
     model=dataclasses.replace(_pets_cnn150_best.model, blocks=((48,), (96,), (192, 192))),
     epochs=30,
+    validation=2048,
 )
 _pets_inception_best = dataclasses.replace(
     _pets_inception,
@@ -237,12 +238,7 @@ _PETS = (
     _pets_cnn150_fast,
     _pets_best,
     dataclasses.replace(
-        _pets_cnn150_best,
-        name="folder_cnn",
-        dataset="folder",
-        loss="softmax_cross_entropy",
-        precision="float32",
-        validation=1024,
+        _pets_cnn150_best, name="folder_cnn", dataset="folder", loss="softmax_cross_entropy", precision="float32"
     ),
     _pets_inception,
     _pets_inception_best,
