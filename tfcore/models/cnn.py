@@ -141,13 +141,13 @@ def forward(
             if config.batch_norm:
                 x = conv2d({"w": layer["w"]}, x, padding=config.padding)
                 x, new_stats[name] = batch_norm(layer["norm"], stats[name], x, training=training, name="norm")
-                x = tf.nn.relu(x)
-                x = _pool(config, x) if ends_block else x
-            elif ends_block:  # bias and relu are monotone: the same after the pool, on a quarter of the values
+                x = tf.nn.relu(_pool(config, x) if ends_block else x)
+            elif training and ends_block:  # bias and relu are monotone: the same after the pool, on a quarter of values
                 x = conv2d({"w": layer["w"]}, x, padding=config.padding)
                 x = tf.nn.relu(tf.nn.bias_add(_pool(config, x), layer["b"]))
-            else:
+            else:  # in this order LiteRT has one kernel for the three, and no integers for what relu cuts off
                 x = tf.nn.relu(conv2d(layer, x, padding=config.padding))
+                x = _pool(config, x) if ends_block else x
     if not config.top:
         return x, new_stats
     x = global_avg_pool(x) if config.pool_features else flatten(x)
