@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from tfcore import metrics, recipes, tree
+from tfcore import metrics, models, recipes, tree
 from tfcore.data import load, pictures
 from tfcore.formats import litert, onnx
+from tfcore.formats.served import probabilities as served_probabilities
 from tfcore.models import cnn
 from tfcore.recipes import RECIPES, exports
 
@@ -105,6 +106,27 @@ def test_in_float32_they_are_the_same_up_to_rounding(form, digits, tmp_path):
     place = recipes.train(recipe, tmp_path / "run", splits=digits).run_dir
     shares = (onnx if form == "onnx" else litert).predictor(exports.export(place, form))(digits.test.images[:50])
     np.testing.assert_allclose(shares, own(place, digits.test.images[:50]), atol=1e-5)
+
+
+NETWORKS = {
+    "mixer": (RECIPES["fashion_mixer"], (28, 28, 1)),
+    "InceptionV3": (RECIPES["pets_inception"], (75, 75, 3)),
+}
+
+
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+@pytest.mark.parametrize("name", ["mixer", pytest.param("InceptionV3", marks=pytest.mark.slow)])
+def test_each_kind_of_network_can_be_exported(name, form, tmp_path, rng):
+    named, shape = NETWORKS[name]
+    network = models.module_of(named.model)
+    recipe = dataclasses.replace(named, model=network.fit(named.model, image_shape=shape, classes=3))
+    weights, stats = (tree.map(np.asarray, part) for part in network.init(0, recipe.model))
+    served = exports.served(recipe, weights, stats, {"class_names": "abc"}, portable=True)
+    module = onnx if form == "onnx" else litert
+    module.write(tmp_path / "network", served)
+    images = rng.integers(0, 256, [3, *shape]).astype(np.uint8)
+    wanted = served_probabilities(served, images)
+    np.testing.assert_allclose(module.predictor(tmp_path / "network")(images), wanted, atol=1e-5)
 
 
 def test_safetensors_are_read_by_numpy(place, tmp_path):
