@@ -19,6 +19,7 @@ from tfcore.data.augment import FILLS
 from tfcore.data.sources import NAMES
 from tfcore.init import INITIALIZERS
 from tfcore.models import transfer
+from tfcore.recipes import teaching
 from tfcore.recipes.recipe import CHOICES
 from tfcore.run.directory import MAY_CHANGE
 
@@ -119,9 +120,13 @@ def named(name, values):
 
 
 def define_start(values):
-    """Defines --init_from."""
+    """Defines --init_from, --teacher and --temperature."""
     text = "what: an export (.safetensors, a SavedModel), a checkpoint or a run whose weights to start from"
     flags.DEFINE_string("init_from", None, text, flag_values=values)
+    text = "more training: a run of another network whose word for each picture to learn, in place of the labels"
+    flags.DEFINE_string("teacher", None, text, flag_values=values)
+    text = "more training: that the teacher's logits and the network's are divided by"
+    flags.DEFINE_float("temperature", teaching.TEMPERATURE, text, flag_values=values)
 
 
 def changed_recipe(recipe, values, **model):
@@ -201,13 +206,17 @@ def window_of(text):
 
 def train(values, recipe, base, note=""):
     """Trains `recipe`, in --logdir or where its differences from the named recipe `base` put it."""
-    start = values.init_from
-    logdir = logdir_of(values, recipe, base, init_from=Path(start).name if start else None)
+    sources = {name: values[name].value for name in ("init_from", "teacher")}
+    logdir = logdir_of(
+        values, recipe, base,
+        temperature=values.temperature if values.teacher else None,
+        **{name: Path(path).name if path else None for name, path in sources.items()},
+    )  # fmt: skip
     if values.data_dir:  # config.json and the export hold the note: where files lie on this machine is not part of it
         note = note.replace(f"in {values.data_dir}", "in --data_dir")
     with replay_as_command(), distribution.started(strategy_of(values)) as strategy:
-        options = {"strategy": strategy, **options_of(values)}
-        return recipes.train(recipe, logdir, data_dir=values.data_dir, init_from=start, note=note, **options)
+        options = {"strategy": strategy, "temperature": values.temperature, **sources, **options_of(values)}
+        return recipes.train(recipe, logdir, data_dir=values.data_dir, note=note, **options)
 
 
 def strategy_of(values):

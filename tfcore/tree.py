@@ -4,9 +4,12 @@ A tree is a dictionary whose values are trees or leaves (variables, tensors, arr
 ``{"conv1": {"w": a, "b": b}}`` has the paths ``conv1/w`` and ``conv1/b``. Order is the order of insertion.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from tfcore.quiet import tf
 from tfcore.types import Array, Tensor, Tree
@@ -138,3 +141,12 @@ def assign(variables: Tree, values: Tree) -> None:
 def summary(tree: Tree) -> str:
     """Returns "6 arrays, 269,322 numbers": what to say of a tree in a line."""
     return f"{len(leaves(tree))} arrays, {count(tree):,} numbers"
+
+
+def digest(tree: Tree) -> str:
+    """Returns a hash of the paths and the bytes of a tree of arrays, in its order."""
+    content = hashlib.sha256()
+    for path, leaf in flatten(tree).items():
+        content.update(path.encode())
+        content.update(np.ascontiguousarray(leaf).data)
+    return content.hexdigest()

@@ -74,6 +74,16 @@ def test_evaluation_repeats_the_figures_of_the_run(digits_run):
     assert "loss {} accuracy {}".format(*figures) in evaluated.stdout
 
 
+def test_a_run_teaches_another_and_is_part_of_its_name(digits_run):
+    directory, _ = digits_run
+    teacher = "logs/mnist_perceptron/digits-learning_rate0.003-seed0"
+    done = call(directory, "train_mlp.py", "--dataset=digits", "--epochs=1", "--hidden=16", f"--teacher={teacher}")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert f"digits-hidden16-teacher{Path(teacher).name}-temperature2-seed0" in done.stdout
+    done = call(directory, "train_mlp.py", "--dataset=digits", "--epochs=1", "--teacher=logs/none")
+    assert done.returncode == 1 and "logs/none" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_prediction_of_pictures_and_folders(digits_run, tmp_path):
     directory, _ = digits_run
     test = load("digits").test

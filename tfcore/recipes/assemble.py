@@ -24,12 +24,15 @@ def train(
     splits: Splits | None = None,
     data_dir: str | Path | None = None,
     init_from: str | Path | None = None,
+    teacher: str | Path | None = None,
+    temperature: float = 2.0,  # teaching.TEMPERATURE
     **options: Any,
 ) -> run.Result:
     """Loads the recipe's set, unless `splits` are given, and trains it in `logdir`. Returns a `run.Result`.
 
     Args:
       init_from: an export, a checkpoint or a run whose weights to start from, as in `exports.start_from`; None draws.
+      teacher: a run whose word to learn, at a temperature, as in `teaching.taught`; None learns the labels.
       options: `clean`, `histograms`, as in `run.train`; errors are those of `load_data` and `run.train`.
     """
     if models.module_of(recipe.model) is transfer:
@@ -40,8 +43,13 @@ def train(
         from tfcore.recipes import exports  # here, because it reads with what is built from this module
 
         start = exports.start_from(init_from, recipe, splits)
-        given = {"init": start.init, "config": {"init_from": exports.digest(*start)}}
-    return run.train(task(recipe, splits, **given), logdir, **plan(recipe), **options)
+        given = {"init": start.init, "config": {"init_from": start.digest()}}
+    learning = task(recipe, splits, **given)
+    if teacher:
+        from tfcore.recipes import teaching
+
+        learning = teaching.taught(learning, teaching.load_teacher(teacher, splits, temperature=temperature))
+    return run.train(learning, logdir, **plan(recipe), **options)
 
 
 def task(

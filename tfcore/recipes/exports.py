@@ -1,7 +1,6 @@
 """The exports of a run in the formats of others, and the way back: the weights from which a run starts."""
 
 import dataclasses
-import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +27,10 @@ class Start(NamedTuple):
 
     weights: Tree
     stats: Tree
+
+    def digest(self) -> str:
+        """Returns a hash of both, which tells what a run starts from."""
+        return tree.digest({"weights": self.weights, "stats": self.stats})
 
     def init(self, seed: Seed) -> tuple[Tree, Tree]:
         """Returns copies: a run changes what it starts from. The `init` of a `run.Task`."""
@@ -137,12 +140,3 @@ def start_from(path: str | Path, recipe: Recipe, splits: Splits) -> Start:
         wanted = models.module_of(model).init(0, model)
     weights, stats = (tree.map(lambda _, leaf: np.asarray(leaf), w, f) for w, f in zip(wanted, (weights, stats)))
     return Start(weights, stats)
-
-
-def digest(weights: Tree, stats: Tree) -> str:
-    """Returns a hash of two trees of arrays, which says what a run starts from."""
-    content = hashlib.sha256()
-    for path, leaf in tree.flatten({"weights": weights, "stats": stats}).items():
-        content.update(path.encode())
-        content.update(np.ascontiguousarray(leaf).data)
-    return content.hexdigest()

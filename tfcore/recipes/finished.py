@@ -72,6 +72,8 @@ def replay(run_dir: str | Path) -> numerics.Finding | None:
         recipe = recipe_of(config)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"run={run_dir} is not a run of a recipe ({error}): call run.replay(task, run_dir)") from None
+    if "teacher" in config["config"]:
+        raise ValueError(f"run={run_dir} had a teacher: call run.replay(teaching.taught(task, teacher), run_dir)")
     image = batch.images.numpy()[0, :1]
     stand_in = Arrays(
         np.broadcast_to(image, [count, *image.shape[1:]]), np.zeros(count, np.int32)

@@ -30,7 +30,7 @@ class Trunk(NamedTuple):
 
     def digest(self) -> str:
         """Returns a hash of weights and stats."""
-        return exports.digest(self.weights, self.stats)
+        return tree.digest({"weights": self.weights, "stats": self.stats})
 
 
 def published_weights() -> Path:
