@@ -2,6 +2,7 @@
 
 python scripts/reproduce.py --recipes=mnist_perceptron,fashion_cnn --seeds=0,1,2
 python scripts/reproduce.py --recipes=fashion_cnn --sides=keras       # the same network with a plain Keras fit
+python scripts/reproduce.py --recipes=fashion_perceptron --teacher=fashion_deep_cnn_best    # trains that one first
 python scripts/reproduce.py --recipes=mnist_perceptron --check        # are the rows of the page what comes out?
 python scripts/reproduce.py --table                                   # only the tables, from docs/results.json
 
@@ -13,7 +14,6 @@ import flags
 import dataclasses
 import hashlib
 import json
-import operator
 import subprocess
 import tempfile
 import time
@@ -82,6 +82,7 @@ def define(values):
     DEFINE_list("sides", ["tfcore"], "what: whose programs to run, of tfcore, keras", **more)
     DEFINE_string("data_dir", None, "what: where the data is; default $TFCORE_DATA_DIR, then the cache", **more)
     DEFINE_string("weights", None, "what: the trunk of pets_inception, as in train_transfer.py", **more)
+    DEFINE_string("teacher", None, "what: a recipe whose run of the same seed teaches the others", **more)
     DEFINE_string("logdir", "logs/reproduce", "output: where the runs land: <logdir>/<recipe>-seed<seed>", **more)
     DEFINE_boolean("table", False, "output: only write the tables", **more)
     DEFINE_boolean("check", False, "output: run again, write nothing, and say which rows differ", **more)
@@ -92,6 +93,8 @@ def main(values, _):
     unknown = [name for name in values.recipes if name not in POSTS]
     if unknown or not (values.recipes or values.table):
         raise flags.usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
+    if values.teacher and values.teacher not in recipes.RECIPES:
+        raise flags.usage_error(f"--teacher={values.teacher}: name one of {', '.join(recipes.RECIPES)}")
     if odd := [side for side in values.sides if side not in SIDES]:
         raise flags.usage_error(f"--sides={','.join(odd)}: choose from {', '.join(SIDES)}")
     if values.check:
@@ -113,7 +116,8 @@ def named(name, seed):
 
 def check(values):
     """Runs the rows of some recipes again, and prints which give other figures. Raises ValueError: some do."""
-    rows = [row for row in read_rows() if row["recipe"] in values.recipes and row["side"] == "tfcore"]
+    wanted = [(name, values.teacher) for name in values.recipes]
+    rows = [row for row in read_rows() if kind(row) in wanted and row["side"] == "tfcore"]
     different = []
     for old in rows:
         recipe = named(old["recipe"], old["seed"])
@@ -138,8 +142,17 @@ def ours(recipe, values, place=None):
         trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
         result = stages.train(recipe, place, trunk, splits, cache=cache_dir() / "features")
     else:
-        result = recipes.train(recipe, place, splits=splits)
-    return row("tfcore", recipe, splits, result.test, result.validation, result.epochs, result.seconds)
+        result = recipes.train(recipe, place, splits=splits, teacher=teacher_of(recipe, values, splits))
+    made = row("tfcore", recipe, splits, result.test, result.validation, result.epochs, result.seconds)
+    return {**made, "teacher": values.teacher} if values.teacher else made
+
+
+def teacher_of(recipe, values, splits):
+    """Returns the run that --teacher names, of the recipe's seed, and trains it where it is not complete; or None."""
+    if not values.teacher:
+        return None
+    place = Path(values.logdir) / f"{values.teacher}-seed{recipe.seed}"
+    return recipes.train(named(values.teacher, recipe.seed), place, splits=splits).run_dir
 
 
 def theirs(recipe, values):
@@ -200,13 +213,18 @@ def add_row(new):
     made = {"machine": new["machine"], "commit": new["commit"]}
     if any({**old, **made} == new for old in rows):  # a complete run was only read: it is of the older commit
         return
-    key = operator.itemgetter("recipe", "side", "seed")
+    key = lambda row: (*kind(row), row["side"], row["seed"])  # noqa: E731
     kept = lambda old: old["recipe"] != new["recipe"] or old["settings"] == new["settings"]  # noqa: E731
     rows = [old for old in rows if key(old) != key(new) and kept(old)] + [new]
     order, sides = list(recipes.RECIPES), list(SIDES)
     place = lambda name: order.index(name) if name in order else len(order)  # noqa: E731
-    rows.sort(key=lambda r: (place(r["recipe"]), sides.index(r["side"]), r["seed"]))
+    rows.sort(key=lambda r: (place(r["recipe"]), r.get("teacher") or "", sides.index(r["side"]), r["seed"]))
     files.write_text(RESULTS, "[\n" + ",\n".join("  " + json.dumps(r) for r in rows) + "\n]\n")
+
+
+def kind(row):
+    """Returns (recipe, teacher or None) of a row: rows that are alike in it are of one run with several seeds."""
+    return row["recipe"], row.get("teacher")
 
 
 def read_rows():
@@ -214,9 +232,9 @@ def read_rows():
     return json.loads(RESULTS.read_text())
 
 
-def mean(rows, name, side="tfcore"):
+def mean(rows, name, side="tfcore", teacher=None):
     """Returns the mean test accuracy over the seeds ± their standard deviation; of one seed (± the test's error)."""
-    found = [r for r in rows if (r["recipe"], r["side"]) == (name, side)]
+    found = [r for r in rows if (kind(r), r["side"]) == ((name, teacher), side)]
     accuracy = [r["test_accuracy"] for r in found]
     if len(found) > 1:
         return f"{np.mean(accuracy):.4f} ± {np.std(accuracy, ddof=1):.4f}"
@@ -237,14 +255,15 @@ def table():
         "| minutes |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in dict.fromkeys(r["recipe"] for r in rows if r["side"] == "tfcore"):
-        mine = [r for r in rows if (r["recipe"], r["side"]) == (name, "tfcore")]
+    for name, teacher in dict.fromkeys(kind(r) for r in rows if r["side"] == "tfcore"):
+        mine = [r for r in rows if (kind(r), r["side"]) == ((name, teacher), "tfcore")]
         post, aim = POSTS.get(name, ("–", None))
         seeds = ", ".join(str(r["seed"]) for r in mine)
         minutes = np.mean([r["minutes"] for r in mine])
         held_out = np.mean([r["validation_accuracy"] for r in mine])
         pearson = f"{np.mean([r['pearson'] for r in mine]):.2f}" if "pearson" in mine[0] else "–"
-        cells = [f"`{name}`", post, aim or "–", mean(rows, name, "keras"), f"**{mean(rows, name)}**"]
+        shown = f"`{name}`, taught by `{teacher}`" if teacher else f"`{name}`"
+        cells = [shown, post, aim or "–", mean(rows, name, "keras"), f"**{mean(rows, name, teacher=teacher)}**"]
         cells += [f"{held_out:.4f}", pearson, f"{mine[0]['train_examples']:,}"]
         lines.append(f"| {' | '.join(map(str, [*cells, seeds, mine[0]['epochs'], f'{minutes:.1f}']))} |")
     machines = ", ".join(sorted({r["machine"] for r in rows}))

@@ -74,6 +74,15 @@ def test_the_table_shows_mean_and_spread_beside_the_post(pages):
     assert "a machine" in text and "abc1234" in text
 
 
+def test_a_run_with_a_teacher_has_a_row_of_its_own(pages):
+    for teacher, accuracy in ((None, 0.90), ("fashion_cnn", 0.91), (None, 0.92)):
+        reproduce.add_row({**new_row("fashion_perceptron", 0, accuracy), **({"teacher": teacher} if teacher else {})})
+    reproduce.write_tables()
+    text = reproduce.PAGE.read_text()
+    assert "| `fashion_perceptron` | 0.9137, by a CNN | 0.9137 | – | **0.9200 (± 0.0027)** |" in text
+    assert "| `fashion_perceptron`, taught by `fashion_cnn` | 0.9137, by a CNN | 0.9137 | – | **0.9100 (±" in text
+
+
 def test_the_readme_shows_one_network_of_each_post_as_the_post_and_as_ours(pages):
     for name, accuracy in (("fashion_cnn", 0.90), ("fashion_cnn", 0.91), ("fashion_cnn_best", 0.93)):
         reproduce.add_row(new_row(name, round(accuracy * 100), accuracy))
