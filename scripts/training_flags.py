@@ -19,7 +19,7 @@ from tfcore.data.augment import FILLS
 from tfcore.data.sources import NAMES
 from tfcore.init import INITIALIZERS
 from tfcore.models import transfer
-from tfcore.recipes import teaching
+from tfcore.recipes import assemble
 from tfcore.recipes.recipe import CHOICES
 from tfcore.run.directory import MAY_CHANGE
 
@@ -126,7 +126,7 @@ def define_start(values):
     text = "more training: a run of another network whose word for each picture to learn, in place of the labels"
     flags.DEFINE_string("teacher", None, text, flag_values=values)
     text = "more training: that the teacher's logits and the network's are divided by"
-    flags.DEFINE_float("temperature", teaching.TEMPERATURE, text, flag_values=values)
+    flags.DEFINE_float("temperature", assemble.TEMPERATURE, text, flag_values=values)
 
 
 def changed_recipe(recipe, values, **model):

@@ -16,6 +16,8 @@ from tfcore.recipes.recipe import Recipe, plan, settings_of
 from tfcore.showing import warn
 from tfcore.types import Forward, Inference, LearningRate, LossFn, Seed, Tensor, Tree
 
+TEMPERATURE = 2.0  # of what a teacher says
+
 
 def train(
     recipe: Recipe,
@@ -25,7 +27,7 @@ def train(
     data_dir: str | Path | None = None,
     init_from: str | Path | None = None,
     teacher: str | Path | None = None,
-    temperature: float = 2.0,  # teaching.TEMPERATURE
+    temperature: float = TEMPERATURE,
     **options: Any,
 ) -> run.Result:
     """Loads the recipe's set, unless `splits` are given, and trains it in `logdir`. Returns a `run.Result`.

@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 from tfcore import losses, metrics, run, tree
 from tfcore.data.splits import Splits
 from tfcore.quiet import tf
-from tfcore.recipes.assemble import make_forward, on_this_processor
+from tfcore.recipes.assemble import TEMPERATURE, make_forward, on_this_processor
 from tfcore.recipes.finished import load_run
 from tfcore.types import Array, Tensor
-
-TEMPERATURE = 2.0
 
 
 class Teacher(NamedTuple):
