@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcore.data import decoding, sources
+from tfcore.data import datasets, decoding, sources
 from tfcore.data.order import epoch_order
 from tfcore.quiet import tf
 
@@ -35,7 +35,7 @@ def training_part(recipe, place):
     if recipe.dataset == "digits":
         rows = rest(rows, 300, 0)  # what is left out here is the test part, then the validation part
     elif recipe.dataset in sources.PICTURES:
-        rows = rest(rows, min(1024, len(rows) // 6), 0)
+        rows = rest(rows, datasets.test_size(len(rows)), 0)
     rows = rest(rows, min(recipe.validation, len(rows) // 6), recipe.seed)
     if recipe.train_examples:
         rows = chosen(rows, recipe.train_examples, recipe.seed)
@@ -90,7 +90,7 @@ def read_pictures(recipe, place):
             continue
         labels.append(names.index(folder))
     labels = np.array(labels, np.int32)
-    if [name.lower() for name in names] == ["cat", "dog"]:
+    if recipe.dataset == "cats_vs_dogs" and [name.lower() for name in names] == ["cat", "dog"]:
         labels = 1 - labels  # a cat is 1
     return images[: len(labels)], labels
 
