@@ -47,10 +47,10 @@ def load_teacher(run_dir: str | Path, splits: Splits, *, temperature: float = TE
             f"the set has {', '.join(splits.class_names[:3])}, ... in pictures of {wanted}"
         )
     forward = make_forward(on_this_processor(recipe))
-    constants = [tree.map(tf.constant, part) for part in (weights, stats)]
     digest = tree.digest({"weights": weights, "stats": stats})
+    weights, stats = tree.map(tf.constant, weights), tree.map(tf.constant, stats)
     return Teacher(
-        lambda images: forward(*constants, images, training=False)[0],
+        lambda images: forward(weights, stats, images, training=False)[0],
         temperature,
         {"digest": digest, "recipe": recipe.name, "temperature": temperature},
     )
