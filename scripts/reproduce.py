@@ -95,6 +95,8 @@ def main(values, _):
         raise flags.usage_error(f"--recipes={','.join(unknown)}: name some of {', '.join(POSTS)}")
     if values.teacher and values.teacher not in recipes.RECIPES:
         raise flags.usage_error(f"--teacher={values.teacher}: name one of {', '.join(recipes.RECIPES)}")
+    if values.teacher and (values.sides != ["tfcore"] or any(map(is_transfer, [*values.recipes, values.teacher]))):
+        raise flags.usage_error("--teacher: for tfcore's side, and for networks that are trained as a whole")
     if odd := [side for side in values.sides if side not in SIDES]:
         raise flags.usage_error(f"--sides={','.join(odd)}: choose from {', '.join(SIDES)}")
     if values.check:
@@ -138,13 +140,18 @@ def ours(recipe, values, place=None):
     """Runs a recipe; returns what docs/results.json keeps of it."""
     place = place or Path(values.logdir) / f"{recipe.name}-seed{recipe.seed}"
     splits = recipes.load_data(recipe, values.data_dir)
-    if isinstance(recipe.model, transfer.Config):
+    if is_transfer(recipe.name):
         trunk = trunks.load_trunk(recipe.model, values.weights or trunks.published_weights())
         result = stages.train(recipe, place, trunk, splits, cache=cache_dir() / "features")
     else:
         result = recipes.train(recipe, place, splits=splits, teacher=teacher_of(recipe, values, splits))
     made = row("tfcore", recipe, splits, result.test, result.validation, result.epochs, result.seconds)
     return {**made, "teacher": values.teacher} if values.teacher else made
+
+
+def is_transfer(name):
+    """True of a recipe that begins with a trained trunk."""
+    return isinstance(recipes.RECIPES[name].model, transfer.Config)
 
 
 def teacher_of(recipe, values, splits):

@@ -206,6 +206,8 @@ def window_of(text):
 
 def train(values, recipe, base, note=""):
     """Trains `recipe`, in --logdir or where its differences from the named recipe `base` put it."""
+    if values["temperature"].present and not values.teacher:
+        raise usage_error("--temperature is a teacher's: name one with --teacher")
     sources = {name: values[name].value for name in ("init_from", "teacher")}
     logdir = logdir_of(
         values, recipe, base,

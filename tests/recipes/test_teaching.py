@@ -75,6 +75,9 @@ def test_a_taught_run_is_another_one_and_goes_on_with_its_teacher_alone(teacher,
 
 
 def test_what_cannot_teach_is_said(teacher, digits):
+    alone = dataclasses.replace(recipes.task(LARGE, digits), loss=None)
+    with pytest.raises(ValueError, match="has a loss_fn alone"):
+        teaching.taught(alone, teaching.load_teacher(teacher, digits))
     with pytest.raises(ValueError, match="temperature=0 must be above 0"):
         teaching.load_teacher(teacher, digits, temperature=0)
     with pytest.raises(ValueError, match=r"tells 0, 1, 2, ... in pictures of \(28, 28, 1\), the set has even, odd"):

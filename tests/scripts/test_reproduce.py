@@ -7,6 +7,7 @@ import json
 
 import pytest
 import reproduce
+from absl import flags as absl_flags
 
 from tfcore import tree
 from tfcore.data import Arrays, Splits
@@ -81,6 +82,16 @@ def test_a_run_with_a_teacher_has_a_row_of_its_own(pages):
     text = reproduce.PAGE.read_text()
     assert "| `fashion_perceptron` | 0.9137, by a CNN | 0.9137 | – | **0.9200 (± 0.0027)** |" in text
     assert "| `fashion_perceptron`, taught by `fashion_cnn` | 0.9137, by a CNN | 0.9137 | – | **0.9100 (±" in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--recipes=pets_inception"], ["--recipes=fashion_perceptron", "--sides=keras"]], ids=" ".join
+)
+def test_a_teacher_that_would_not_be_heard_is_refused(arguments):
+    values = flags.parser(reproduce.define)
+    values(["reproduce.py", "--teacher=fashion_cnn", *arguments])
+    with pytest.raises(absl_flags.Error, match="for tfcore's side"):
+        reproduce.main(values, [])
 
 
 def test_the_readme_shows_one_network_of_each_post_as_the_post_and_as_ours(pages):

@@ -80,6 +80,8 @@ def test_a_run_teaches_another_and_is_part_of_its_name(digits_run):
     done = call(directory, "train_mlp.py", "--dataset=digits", "--epochs=1", "--hidden=16", f"--teacher={teacher}")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert f"digits-hidden16-teacher{Path(teacher).name}-temperature2-seed0" in done.stdout
+    done = call(directory, "train_mlp.py", "--dataset=digits", "--temperature=3")
+    assert done.returncode == 2 and "name one with --teacher" in done.stderr
     done = call(directory, "train_mlp.py", "--dataset=digits", "--epochs=1", "--teacher=logs/none")
     assert done.returncode == 1 and "logs/none" in done.stderr and "Traceback" not in done.stderr
 

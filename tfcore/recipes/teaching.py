@@ -60,7 +60,12 @@ def taught(task: run.Task, teacher: Teacher) -> run.Task:
     """Returns the task that minimizes T^2 times the cross-entropy to the teacher's word, both at its temperature T.
 
     It reports the task's own loss and accuracy, as validation and test do; a label smoothing has no part in it.
+
+    Raises:
+      ValueError: the task has no loss to report, but a `loss_fn` alone.
     """
+    if task.loss is None:
+        raise ValueError("taught: the task has a loss_fn alone; its `loss` is what is reported beside the teacher's")
     loss, t = task.loss, teacher.temperature
 
     def loss_fn(weights, stats, batch, seed):
