@@ -11,6 +11,7 @@ import os
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import launch
@@ -95,7 +96,8 @@ def step(name, team, values):
     task, planned = made_task(recipe)
     state = loop.initial_state(task, 0, team)
     take, _ = loop.compiled(task, state, planned, team)
-    count, block = next(iter(loop.epoch_blocks(task, planned, Progress(), team)))
+    with ThreadPoolExecutor(1) as pool:
+        count, block = next(loop.epoch_blocks(task, planned, Progress(), pool, team))
     take(block, count)
     seconds, end = [], time.perf_counter() + (0.0 if values.quick else 10.0)
     while time.perf_counter() < end or len(seconds) < 2:

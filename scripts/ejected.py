@@ -14,7 +14,7 @@ from ejected_data import default_place, training_part
 from tfcore import losses, models, tree
 from tfcore.data import augment
 from tfcore.data.augment import Augment
-from tfcore.data.order import batch_indices, preprocess
+from tfcore.data.order import batch_indices, passes, preprocess
 from tfcore.init import fold_in
 from tfcore.models import cnn, inception_v3, mixer, mlp, transfer
 from tfcore.quiet import tf
@@ -92,19 +92,28 @@ def train(recipe, images, labels, epochs, trunk=None):
         return take_steps(tf.reshape(flat, images.shape), labels, count)
 
     for epoch in range(epochs):
-        rows = batch_indices(recipe.seed, epoch, len(labels), recipe.batch_size)
-        if recipe.steps_per_epoch:
-            rows = rows[: recipe.steps_per_epoch]
-        elif copies_of(recipe) > 1:  # as many steps as there are pictures for
-            rows = rows[: examples // recipe.batch_size]
-        if recipe.augment.changes:
-            drawn = augment.draw(seed, epoch, len(labels))
+        if recipe.steps_per_epoch:  # a part of a pass, or several
+            steps = recipe.steps_per_epoch
+            numbers = passes(epoch, len(labels), recipe.batch_size, steps)
+            orders = [batch_indices(recipe.seed, number, len(labels), recipe.batch_size) for number in numbers]
+            rows = np.concatenate(orders)[:steps]
+            if recipe.augment.changes:
+                pairs = zip(numbers, orders)
+                drawn = [tf.gather(augment.draw(seed, number, len(labels)), order) for number, order in pairs]
+                drawn = np.concatenate(drawn)[:steps]
+        else:
+            rows = batch_indices(recipe.seed, epoch, len(labels), recipe.batch_size)
+            if copies_of(recipe) > 1:  # as many steps as there are pictures for
+                rows = rows[: examples // recipe.batch_size]
+            if recipe.augment.changes:
+                drawn = tf.gather(augment.draw(seed, epoch, len(labels)), rows).numpy()
         size, total = min(recipe.steps_per_loop, len(rows)), 0.0
         for start in range(0, len(rows), size):
             part = np.resize(rows[start:], [size, recipe.batch_size])  # one shape: one trace
             if recipe.augment.changes:
                 count = tf.constant(min(size, len(rows) - start))
-                total += float(take_changed(images[part], labels[part], count, tf.gather(drawn, part)))
+                changes = np.resize(drawn[start:], [*part.shape, drawn.shape[-1]])
+                total += float(take_changed(images[part], labels[part], count, changes))
             else:
                 total += float(take_steps(images[part], labels[part], tf.constant(min(size, len(rows) - start))))
         print(f"epoch {epoch + 1}  loss {total / len(rows)!r}", flush=True)

@@ -56,7 +56,11 @@ FIELDS = {
     "label_smoothing": (FLOAT, "more training: fraction of a target that is spread over the classes", ""),
     "patience": (INTEGER, "more training: epochs without improvement before stopping, 0 for never", ""),
     "precision": (_choice(*CHOICES["precision"]), "more training: of activations; weights and loss are float32", ""),
-    "steps_per_epoch": (INTEGER, "more training: steps in an epoch, 0 for all", ""),
+    "steps_per_epoch": (
+        INTEGER,
+        "more training: steps in an epoch, of a part of a pass or of several; 0 for one pass",
+        "",
+    ),
     "steps_per_loop": (INTEGER, "more training: steps in one call of the graph", ""),
     "validation_steps": (INTEGER, "more training: batches looked at after each epoch, 0 for all", ""),
     "report": (_choice(*CHOICES["report"]), "more training: which epoch's weights are tested and exported", ""),

@@ -4,6 +4,7 @@ The parent makes jobs with it, tfcore's side does them. No other file here knows
 """
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 from tfcore import losses, recipes, run, tree
 from tfcore.data import Arrays, Splits
@@ -74,12 +75,14 @@ def trainer(recipe, init, arrays, steps):
     plan = run.Plan(**recipes.plan(recipe))
     plan = plan._replace(steps_per_loop=min(plan.steps_per_loop, steps))
     state = loop.initial_state(task, plan.seed)
-    take_block, all_finite = loop.compiled(task, state, plan)
+    take_block, guard = loop.compiled(task, state, plan)
+
+    pool = ThreadPoolExecutor(1)
 
     def take(indices):
         total = 0.0
-        for count, block in blocks.gathered(part, indices, plan.steps_per_loop):
-            total += blocks.take_checked(take_block, all_finite, state, block, count)["loss"]
+        for count, block in blocks.gathered(part, indices, plan.steps_per_loop, pool):
+            total += blocks.take_checked(take_block, guard, block, count)["loss"]
         return total / len(indices)
 
     return take, state

@@ -14,7 +14,7 @@ from sides import read_arrays
 
 from tfcore import checkpoint, training
 from tfcore.data import augment
-from tfcore.data.order import batch_indices, take
+from tfcore.data.order import batch_indices
 from tfcore.quiet import tf
 
 
@@ -66,12 +66,12 @@ def scale(job):
     images = np.memmap(
         Path(job["folder"]) / "images.u8", np.uint8, "r", shape=(max(job["sizes"].values()), *job["shape"])
     )
-    arrays = take(images, np.arange(n)), np.load(Path(job["folder"]) / "labels.npy")
-    over, _ = ours.trainer(recipe, lambda seed: (weights, {}), arrays, n // size)
-    orders = (batch_indices(0, epoch, n, size) for epoch in itertools.count())
-    parts = (order[start : start + steps] for order in orders for start in range(0, len(order), steps))
-    number = max(1, steps // (n // size))  # as many steps for every n: a part of an epoch, or several
-    return {"some": lambda: {"result": [over(part) for part in itertools.islice(parts, number)][-1]}}
+    over, _ = ours.trainer(
+        recipe, lambda seed: (weights, {}), (images[:n], np.load(Path(job["folder"]) / "labels.npy")), steps
+    )
+    orders = (batch_indices(0, number, n, size) for number in itertools.count())
+    batches = itertools.chain.from_iterable(orders)  # as in a run whose epochs have `steps` steps: of several passes
+    return {"some": lambda: {"result": over(np.stack(list(itertools.islice(batches, steps))))}}
 
 
 def predict(job):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfcore.data.order import Rows, batch_indices, epoch_order, preprocess, take
+from tfcore.data.order import Rows, batch_indices, epoch_order, passes, preprocess, take
 
 MASK = 2**64 - 1
 
@@ -79,6 +79,15 @@ def test_batches_are_the_order_cut_in_pieces(n, batch_size, steps):
 def test_other_examples_are_left_out_in_each_epoch():
     left_out = {tuple(np.setdiff1d(np.arange(100), batch_indices(0, epoch, 100, 33))) for epoch in range(5)}
     assert len(left_out) == 5 and all(len(examples) == 1 for examples in left_out)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "steps", "numbers"),
+    [(0, 2, [0]), (4, 2, [4]), (4, 3, [4]), (0, 4, [0, 1]), (2, 4, [4, 5]), (1, 9, [3, 4, 5])],
+)
+def test_no_two_epochs_take_the_same_pass(epoch, steps, numbers):
+    """3 batches of 3 are a pass over 10 examples; a pass of which only a part was taken is not gone on with."""
+    assert list(passes(epoch, 10, 3, steps)) == numbers
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(10, 11), (10, 0), (10, -1), (0, 1)])

@@ -1,6 +1,7 @@
 """Speculation: steps run unguarded, and the first that is not finite is found and taken back, bit for bit."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -49,12 +50,18 @@ def values(state):
     return {path: leaf.numpy().tobytes() for path, leaf in tree.flatten(parts).items()}
 
 
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
 def prepared(made, jit):
-    """Returns the state, take(block, count), check() and a block of STEPS steps."""
+    """Returns the state, take(block, count), its Guard and a block of STEPS steps."""
     state = training.init_state(*made.init(0), made.optimizer, learns=made.learns)
-    _, block = next(blocks.gathered(made.splits.train, np.arange(STEPS * SIZE).reshape(STEPS, SIZE), STEPS))
+    block = blocks.block_of(made.splits.train, np.arange(STEPS * SIZE).reshape(STEPS, SIZE))
     take = blocks.compiled(made, state, as_seed(0), block, jit=jit)
-    return state, take, tf.function(lambda: training.all_finite(state)), block
+    return state, take, blocks.guard(state), block
 
 
 OPTIMIZERS = {
@@ -72,7 +79,7 @@ NAMED = {"loss": "not finite: the loss", "gradient": "two/w", "moment": "slots/v
 @pytest.mark.parametrize(("kind", "name"), CASES, ids="-".join)
 def test_the_step_is_named_and_the_state_is_the_one_before_it(kind, name, jit):
     learns = (lambda path: path.startswith("two")) if name == "frozen" else (lambda path: True)
-    state, take, check, block = prepared(task(kind, OPTIMIZERS[name], learns), jit)
+    state, take, guard, block = prepared(task(kind, OPTIMIZERS[name], learns), jit)
     before = [variable.read_value() for variable in blocks._variables(state)]
     for bad in range(STEPS):
         blocks._restore(state, before)
@@ -82,7 +89,7 @@ def test_the_step_is_named_and_the_state_is_the_one_before_it(kind, name, jit):
         images = block.images.numpy()
         images[bad, 0, 0] = FLAG
         with pytest.raises(blocks.NotFinite, match=rf"^step {bad}: loss .*{NAMED[kind]}"):
-            blocks.take_checked(take, check, state, block._replace(images=tf.constant(images)), STEPS)
+            blocks.take_checked(take, guard, block._replace(images=tf.constant(images)), STEPS)
         assert values(state) == wanted and int(state.step) == bad
 
 
@@ -91,8 +98,8 @@ def test_a_sum_that_overflows_is_a_false_alarm(jit):
     """Each loss is 2e38, which is finite; the sum of two is not."""
     results = []
     for kind in ("plain", "sum"):
-        state, take, check, block = prepared(task(kind, optimizers.adam(1e-2)), jit)
-        sums = blocks.take_checked(take, check, state, block, STEPS)
+        state, take, guard, block = prepared(task(kind, optimizers.adam(1e-2)), jit)
+        sums = blocks.take_checked(take, guard, block, STEPS)
         results.append(values(state))
     assert results[0] == results[1] and int(state.step) == STEPS
     assert sums["loss"] == pytest.approx(STEPS * 2e38, rel=1e-3) and sums["accuracy"] == STEPS / 2
@@ -112,11 +119,11 @@ def test_a_block_of_five_has_the_bits_of_two_and_three_and_of_a_rolled_one(jit):
 
 @pytest.mark.parametrize("size", [1, 4, 10, 64])
 @pytest.mark.parametrize("steps", [1, 3, 8, 9])
-def test_blocks_hold_the_batches_in_order(steps, size):
+def test_blocks_hold_the_batches_in_order(steps, size, pool):
     rng = np.random.default_rng(0)
     part = Arrays(rng.integers(0, 9, [30, 2]), np.arange(30))
     order, draws = rng.permutation(30)[: steps * 3].reshape(steps, 3), rng.uniform(size=[30, 9]).astype(np.float32)
-    found = list(blocks.gathered(part, order, size, tf.constant(draws)))
+    found = list(blocks.gathered(part, order, size, pool, draws[order]))
     assert {block.images.shape for _, block in found} == {(size, 3, 2)}
     rows = np.concatenate([block.labels.numpy()[:count] for count, block in found])
     np.testing.assert_array_equal(rows, order)
@@ -125,12 +132,12 @@ def test_blocks_hold_the_batches_in_order(steps, size):
 
 
 @pytest.mark.parametrize("kind", ["array", "map", "rows"])
-def test_blocks_are_gathered_from_arrays_and_from_files(kind, tmp_path):
+def test_blocks_are_gathered_from_arrays_and_from_files(kind, tmp_path, pool):
     images = np.random.default_rng(0).integers(0, 256, [12, 3, 2, 1], np.uint8)
     images.tofile(tmp_path / "a.u8")
     mapped = np.memmap(tmp_path / "a.u8", np.uint8, "r", shape=images.shape)
     part = {"array": images, "map": mapped, "rows": take(mapped, np.arange(12))}[kind]
-    (_, first), (_, second) = blocks.gathered((part, np.arange(12)), np.arange(12).reshape(3, 4), 2)
+    (_, first), (_, second) = blocks.gathered((part, np.arange(12)), np.arange(12).reshape(3, 4), 2, pool)
     np.testing.assert_array_equal(np.concatenate([first.images, second.images[:1]]), images.reshape(3, 4, 3, 2, 1))
     np.testing.assert_array_equal(second.images[1], second.images[0])  # the last block is filled up with its first
 
@@ -150,37 +157,37 @@ class Gathered:
         return np.zeros([*rows.shape, 2], np.uint8)
 
 
-def test_the_next_block_is_gathered_while_one_is_used():
+def test_the_next_block_is_gathered_while_one_is_used(pool):
     images = Gathered()
-    found = blocks.gathered((images, np.arange(20)), np.arange(20).reshape(10, 2), 2)
+    found = blocks.gathered((images, np.arange(20)), np.arange(20).reshape(10, 2), 2, pool)
     next(found)
     assert images.second.wait(30)
     found.close()
 
 
 @pytest.mark.parametrize("used", [0, 1, 3, 5])
-def test_blocks_may_be_closed_early(used):
-    """No thread stays behind, and what nobody asks for is not gathered."""
-    images, before = Gathered(), threading.active_count()
-    found = blocks.gathered((images, np.arange(20)), np.arange(20).reshape(10, 2), 2)
+def test_blocks_may_be_closed_early(used, pool):
+    """What nobody asks for is not gathered."""
+    images = Gathered()
+    found = blocks.gathered((images, np.arange(20)), np.arange(20).reshape(10, 2), 2, pool)
     for _ in range(used):
         next(found)
     found.close()
-    assert threading.active_count() == before
+    pool.shutdown()
     assert images.calls <= used + 1
     assert list(found) == []
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 4])
-def test_an_error_while_gathering_comes_at_its_block(fails_at):
-    before, found = threading.active_count(), []
+def test_an_error_while_gathering_comes_at_its_block(fails_at, pool):
+    found = []
     with pytest.raises(OSError, match="the disk is gone"):
-        for block in blocks.gathered((Gathered(fails_at), np.arange(20)), np.arange(20).reshape(10, 2), 3):
+        for block in blocks.gathered((Gathered(fails_at), np.arange(20)), np.arange(20).reshape(10, 2), 3, pool):
             found.append(block)
-    assert len(found) == fails_at - 1 and threading.active_count() == before
+    assert len(found) == fails_at - 1
 
 
-def test_an_index_outside_the_set_is_an_error(rng):
+def test_an_index_outside_the_set_is_an_error(rng, pool):
     arrays = rng.integers(0, 256, [5, 2], np.uint8), np.arange(5)
     with pytest.raises(IndexError):
-        list(blocks.gathered(arrays, np.array([[0, 1], [4, 5]]), 1))
+        list(blocks.gathered(arrays, np.array([[0, 1], [4, 5]]), 1, pool))

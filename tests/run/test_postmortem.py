@@ -156,7 +156,7 @@ def test_watched_steps_have_the_values_of_compiled_ones(tmp_path):
     for watched in (False, True):
         task = made("none")
         state = training.init_state(*task.init(as_seed(0)), task.optimizer)
-        count, block = next(blocks.gathered(task.splits.train, np.arange(20).reshape(5, 4), 5))
+        block, count = blocks.block_of(task.splits.train, np.arange(20).reshape(5, 4)), 5
         take = (
             blocks.watched(task, state, as_seed(0))
             if watched

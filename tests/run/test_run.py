@@ -71,6 +71,14 @@ def test_steps_per_loop_does_not_change_the_bytes(tmp_path):
     assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
 
 
+def test_an_epoch_of_three_passes_has_the_bytes_of_three_epochs(tmp_path):
+    """Also where a call takes the end of one pass and the start of the next: 3 steps are a pass."""
+    train(dataclasses.replace(MLP, epochs=6), tmp_path / "a")
+    train(dataclasses.replace(MLP, epochs=2, steps_per_epoch=9, steps_per_loop=4), tmp_path / "b")
+    assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
+    assert [step for _, step, *_ in measures(tmp_path / "b")] == [9, 18]
+
+
 def interrupt_at_block(monkeypatch, number, signum):
     """Sends this process a signal while block `number` is logged."""
     scalars, calls = board.Board.scalars, []
@@ -84,7 +92,10 @@ def interrupt_at_block(monkeypatch, number, signum):
     monkeypatch.setattr(board.Board, "scalars", counting)
 
 
-@pytest.mark.parametrize(("recipe", "block"), [(MLP, 1), (MLP, 3), (MLP, 4), (CNN, 2), (CNN, 5)])
+@pytest.mark.parametrize(
+    ("recipe", "block"),
+    [(MLP, 1), (MLP, 3), (MLP, 4), (CNN, 2), (CNN, 5), (dataclasses.replace(MLP, steps_per_epoch=5), 7)],
+)
 def test_stopped_and_resumed_gives_the_bytes_of_an_unbroken_run(tmp_path, monkeypatch, recipe, block):
     recipe = dataclasses.replace(recipe, steps_per_loop=1)
     train(recipe, tmp_path / "whole")

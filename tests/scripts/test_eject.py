@@ -155,6 +155,10 @@ CHANGES = {  # of some, where a smaller network shows the same or other settings
         "model": cnn.Config(image_shape=(40, 50, 3), blocks=((4,), (6,)), hidden=(8,), batch_norm=True,
                             hidden_norm=True, dropout=0.3), "train_examples": 36,
     },
+    **{  # an epoch of two and a half passes
+        name: {"steps_per_epoch": 5, "model": cnn.Config(image_shape=(40, 50, 3), blocks=((4,),), hidden=(8,))}
+        for name in ("pets_cnn150", "pets_cnn150_augmented", "pets_cnn150_fast")
+    },
     "pets_perceptron": {"model": mlp.Config(image_shape=(40, 50, 3), hidden=(8,))},
 }  # fmt: skip
 FAST = ("mnist_perceptron",)

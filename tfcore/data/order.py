@@ -61,6 +61,12 @@ def batch_indices(seed: int, epoch: int, n: int, batch_size: int) -> np.ndarray:
     return epoch_order(seed, epoch, n)[: steps * batch_size].reshape(steps, batch_size)
 
 
+def passes(epoch: int, n: int, batch_size: int, steps: int) -> range:
+    """Returns the numbers of the passes over n examples that an epoch of so many steps takes; the last may be cut."""
+    count = -(-steps // max(n // batch_size, 1))
+    return range(epoch * count, (epoch + 1) * count)
+
+
 def preprocess(images: Array, *, scale: float = 1 / 255, offset: float = 0.0, dtype: tf.DType = tf.float32) -> Tensor:
     """Stored pixels to network input: integers become x scale + offset; floating images are only cast.
 

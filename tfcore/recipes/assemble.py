@@ -140,8 +140,7 @@ def make_optimizer(recipe: Recipe, examples: int) -> tuple[optimizers.Optimizer,
     peak = recipe.learning_rate
     rate: LearningRate = peak
     if recipe.schedule == "cosine" or recipe.warmup_epochs:
-        steps = len(batch_indices(recipe.seed, 0, examples, recipe.batch_size))
-        steps = min(steps, recipe.steps_per_epoch or steps)
+        steps = recipe.steps_per_epoch or len(batch_indices(recipe.seed, 0, examples, recipe.batch_size))
         final = 0.0 if recipe.schedule == "cosine" else peak
         warmup = int(recipe.warmup_epochs * steps)
         rate = schedules.cosine(peak, recipe.epochs * steps, warmup_steps=warmup, final=final)

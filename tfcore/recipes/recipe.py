@@ -45,7 +45,7 @@ class Recipe:
     weight_decay: of adamw, relative to the learning rate.
     clip_norm: the largest global norm of the gradients; 0 does not clip.
     ema_decay: of the average of the weights, which then is what is evaluated; 0 keeps none.
-    batch_size, epochs: one epoch is one pass; steps_per_epoch above 0 cuts it short.
+    batch_size, epochs: one epoch is one pass; steps_per_epoch above 0 cuts it short, or has several passes.
     validation: how many training examples are held out.
     validation_steps: batches of them that are looked at after each epoch, other ones each time; 0 for all.
     train_examples: how many of the rest to train on; 0 for all.

@@ -1,7 +1,7 @@
 """Blocks of steps: gathered while the last one runs, taken in one call, checked, and taken back where not finite."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +40,9 @@ class NotFinite(FloatingPointError):
         self.batch, self.loss, self.paths, self.part = batch, loss, paths, part
 
 
-def gathered(part: Arrays, indices: np.ndarray, size: int, draws: Tensor | None = None) -> Iterator[tuple[int, Block]]:
+def gathered(
+    part: Arrays, indices: np.ndarray, size: int, pool: Executor, draws: np.ndarray | None = None
+) -> Iterator[tuple[int, Block]]:
     """Yields (how many steps, Block) for each `size` rows of `indices`; the next is gathered while one is used.
 
     The last is filled up to `size` rows by repeating its first.
@@ -48,23 +50,28 @@ def gathered(part: Arrays, indices: np.ndarray, size: int, draws: Tensor | None 
     Args:
       part: (images [N, ...], labels [N]): arrays, maps of a file, or `Rows`.
       indices: [steps, batch_size] integers.
-      draws: [N, 9] float32, what `Task.augment` takes; None where nothing changes.
+      pool: its thread gathers; one for a whole run, since the first arrays of a new thread take milliseconds.
+      draws: [steps, batch_size, 9] float32, what `Task.augment` takes; None where nothing changes.
     """
+
+    def gather(start):
+        steps = np.arange(start, min(start + size, len(indices)))
+        filled = np.concatenate([steps, np.repeat(steps[:1], size - len(steps))])
+        return len(steps), block_of(part, indices[filled], None if draws is None else draws[filled])
+
+    following = pool.submit(gather, 0)
+    for start in range(size, len(indices) + size, size):
+        block = following.result()
+        if start < len(indices):
+            following = pool.submit(gather, start)
+        yield block
+
+
+def block_of(part: Arrays, rows: np.ndarray, draws: np.ndarray | None = None) -> Block:
+    """Returns the Block of the examples rows [k, batch_size]; `draws` as in `gathered`."""
     images, labels = part
-
-    def gather(rows):
-        count = len(rows)
-        rows = np.concatenate([rows, np.repeat(rows[:1], size - count, axis=0)])
-        drawn = tf.zeros([*rows.shape, 0]) if draws is None else tf.gather(draws, rows)
-        return count, Block(tf.constant(images[rows]), tf.constant(labels[rows]), drawn)
-
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(gather, indices[:size])
-        for start in range(size, len(indices) + size, size):
-            block = following.result()
-            if start < len(indices):
-                following = pool.submit(gather, indices[start : start + size])
-            yield block
+    drawn = tf.zeros([*rows.shape, 0]) if draws is None else tf.constant(draws)
+    return Block(tf.constant(images[rows]), tf.constant(labels[rows]), drawn)
 
 
 def compiled(task: Task, state: TrainState, seed: Seed, example: Block, *, jit: bool, team: Team = ALONE) -> Take:
@@ -137,14 +144,33 @@ def watched(task: Task, state: TrainState, seed: Seed) -> Take:
 
 def example_block(part: Arrays, size: int, batch_size: int, *, draws: bool) -> Block:
     """Returns a Block of the shapes that `gathered` will yield."""
-    rows = np.zeros([1, batch_size], np.int32)
-    _, block = next(gathered(part, rows, size, tf.zeros([1, augment.DRAWS]) if draws else None))
-    return block
+    rows, drawn = np.zeros([size, batch_size], np.int32), np.zeros([size, batch_size, augment.DRAWS], np.float32)
+    return block_of(part, rows, drawn if draws else None)
 
 
-def take_checked(
-    take: Take, check: Callable[[], bool], state: TrainState, block: Block, count: int, team: Team = ALONE
-) -> dict[str, float]:
+class Guard(NamedTuple):
+    """What looks after the steps of a state: values() of all that they change, and whether these are finite()."""
+
+    state: TrainState
+    values: Callable[[], list[Tensor]]
+    finite: Callable[[], bool]
+
+
+def guard(state: TrainState, team: Team = ALONE) -> Guard:
+    """Returns the Guard of a state, of all replicas; its functions are traced once, here."""
+    variables = _variables(state)
+
+    def values():
+        return [variable.read_value() for variable in variables]
+
+    def finite():
+        return training.all_finite(state)
+
+    read, check = (tf.function(fn, autograph=False).get_concrete_function() for fn in (values, finite))
+    return Guard(state, read, lambda: not team.most(not check()))
+
+
+def take_checked(take: Take, guard: Guard, block: Block, count: int, team: Team = ALONE) -> dict[str, float]:
     """Takes the first `count` steps of a block and returns the sums of their metrics, all finite.
 
     Steps run unguarded. Where something is not finite afterwards, the state is put back and the same executable is
@@ -152,20 +178,20 @@ def take_checked(
 
     Args:
       take: what `compiled` returned.
-      check: () -> whether trainable weights, slots and stats are all finite, of all replicas.
+      guard: of the state that `take` changes.
       team: who shares the block.
     Raises:
       NotFinite: it names the step and what is not finite after it; the state is the one before that step.
     """
-    before = [variable.read_value() for variable in _variables(state)]
+    state, before = guard.state, guard.values()
 
     def tried(count):
         _restore(state, before)
         sums = take(block, count)
-        return sums, bool(np.isfinite(sums["loss"])) and bool(check())
+        return sums, bool(np.isfinite(sums["loss"])) and guard.finite()
 
     sums = take(block, count)
-    if np.isfinite(sums["loss"]) and check():
+    if np.isfinite(sums["loss"]) and guard.finite():
         return sums
     low, high = 0, count  # all is finite after `low` steps, not after `high`
     while high - low > 1:
@@ -173,8 +199,8 @@ def take_checked(
         low, high = (middle, high) if tried(middle)[1] else (low, middle)
     sums, _ = tried(low)
     last = take(_rolled(block, low), 1)
-    if np.isfinite(last["loss"]) and check():  # only the sum overflowed: go on behind it
-        return _total(sums, last, take_checked(take, check, state, _rolled(block, high), count - high, team))
+    if np.isfinite(last["loss"]) and guard.finite():  # only the sum overflowed: go on behind it
+        return _total(sums, last, take_checked(take, guard, _rolled(block, high), count - high, team))
     paths = _not_finite(state, last)
     more = f" and {len(paths) - 4} more" if len(paths) > 4 else ""
     tried(low)

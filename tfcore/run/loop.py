@@ -4,7 +4,8 @@ import contextlib
 import functools
 import signal
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from tfcore import checkpoint, training, tree
 from tfcore.data import augment
-from tfcore.data.order import batch_indices
+from tfcore.data.order import batch_indices, passes
 from tfcore.distribution import ALONE, Team
 from tfcore.init import as_seed, fold_in
 from tfcore.quiet import tf
@@ -64,7 +65,9 @@ def train(
     """Trains a `Task` in the run directory `logdir`, or goes on where an earlier call stopped.
 
     Args:
-      epochs, batch_size: an epoch is one pass over the training part, or `steps_per_epoch` steps where that is not 0.
+      epochs, batch_size: an epoch is one pass over the training part.
+      steps_per_epoch: where not 0, an epoch has so many steps instead: a part of a pass, or of several, one after the
+        other, which a small set takes in longer calls.
       seed: of all that is random.
       steps_per_loop: steps in one call of the graph; nothing is written, and no signal looked at, within one.
       validation_steps: batches that are looked at after each epoch, other ones each time; 0 for the whole part.
@@ -101,7 +104,7 @@ def train(
     ):
         everywhere = initial_state(task, seed, team)
         state = team.copies(everywhere)[0]
-        take_block, all_finite = compiled(task, everywhere, plan, team)  # refuses what does not fit before erasing
+        take_block, guard = compiled(task, everywhere, plan, team)  # refuses what does not fit before erasing
         predict = predictor(task.forward, task.splits.train.images.shape[1:], team)
         config = directory.describe(task, plan, note)
         team.agree({**config, "note": ""})
@@ -117,14 +120,15 @@ def train(
             box,
             closing(show) as console,
             closing(Profile(place / "train", window if team.chief else None)) as profiler,
+            ThreadPoolExecutor(1) as gatherer,
         ):
             console.introduce(state, resumed=int(state.step) > 0)
             while not plan.ended(progress):
                 began = clock = time.perf_counter()
-                with console.epoch(progress) as shown, closing(epoch_blocks(task, plan, progress, team)) as gathered:
-                    for count, block in gathered:
+                with console.epoch(progress) as shown:
+                    for count, block in epoch_blocks(task, plan, progress, gatherer, team):
                         with profiler.block(int(state.step), count):
-                            sums = blocks.take_checked(take_block, all_finite, everywhere, block, count, team)
+                            sums = blocks.take_checked(take_block, guard, block, count, team)
                         seconds, clock = time.perf_counter() - clock, time.perf_counter()
                         progress = progress.after(count, sums, seconds)
                         shown.block(progress, sums, count, int(state.step))
@@ -157,8 +161,8 @@ def initial_state(task: Task, seed: int, team: Team = ALONE) -> TrainState:
         return training.init_state(drawn["weights"], drawn["stats"], task.optimizer, learns=task.learns)
 
 
-def compiled(task: Task, state: TrainState, plan: Plan, team: Team = ALONE) -> tuple[blocks.Take, Callable[[], bool]]:
-    """Returns take(block, count) -> sums and check() -> bool, both traced once, here."""
+def compiled(task: Task, state: TrainState, plan: Plan, team: Team = ALONE) -> tuple[blocks.Take, blocks.Guard]:
+    """Returns take(block, count) -> sums, and the Guard of the state, both traced once, here."""
     share = plan.batch_size // team.workers
     example = blocks.example_block(task.splits.train, plan.steps_per_loop, share, draws=task.augment is not None)
     if plan.jit and team.replicas > 1 and state.stats and team.chief:
@@ -166,8 +170,7 @@ def compiled(task: Task, state: TrainState, plan: Plan, team: Team = ALONE) -> t
     take_block = blocks.compiled(task, state, as_seed(plan.seed), example, jit=plan.jit, team=team)
     if plan.check_numerics:
         take_block = blocks.watched(task, state, as_seed(plan.seed))
-    check = tf.function(lambda: training.all_finite(state), autograph=False).get_concrete_function()
-    return take_block, lambda: not team.most(not check())
+    return take_block, blocks.guard(state, team)
 
 
 def validated(
@@ -225,13 +228,17 @@ def refuse_gaps(place: Place, known: list[dict[str, Any]], progress: Progress, p
 
 
 def epoch_blocks(
-    task: Task, plan: Plan, progress: Progress, team: Team = ALONE
-) -> Generator[tuple[int, blocks.Block], None, None]:
+    task: Task, plan: Plan, progress: Progress, pool: Executor, team: Team = ALONE
+) -> Iterator[tuple[int, blocks.Block]]:
     """Yields (count, Block) from the current position to the end of the epoch: this worker's share of each batch."""
-    n = len(task.splits.train.labels)
-    order = batch_indices(plan.seed, progress.epoch, n, plan.batch_size)[progress.steps : plan.steps]
-    draws = augment.draw(plan.seed, progress.epoch, n) if task.augment else None
-    yield from blocks.gathered(task.splits.train, team.columns(order), plan.steps_per_loop, draws)
+    n, to_come = len(task.splits.train.labels), slice(progress.steps, plan.steps)
+    numbers = passes(progress.epoch, n, plan.batch_size, plan.steps)
+    orders = [team.columns(batch_indices(plan.seed, number, n, plan.batch_size)) for number in numbers]
+    draws = None
+    if task.augment:
+        drawn = [tf.gather(augment.draw(plan.seed, number, n), order) for number, order in zip(numbers, orders)]
+        draws = np.concatenate(drawn)[to_come]
+    yield from blocks.gathered(task.splits.train, np.concatenate(orders)[to_come], plan.steps_per_loop, pool, draws)
 
 
 @contextlib.contextmanager
