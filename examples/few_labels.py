@@ -44,6 +44,7 @@ if __name__ == "__main__":
     name, count, *path = sys.argv[1:] or ["digits", "5"]
     data = load(name, validation=2048)
     labels, right = data.train.labels, []
+    each = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     weights = inception_v3.fold(*checkpoint.import_keras_h5(*path, TRUNK)) if path else {}
     read = tf.function(features if path else lambda weights, stats, x, *, training: (flatten(x), stats))
     x, test = (training.predict(read, weights, {}, part.images, batch_size=50) for part in (data.train, data.test))
@@ -51,7 +52,7 @@ if __name__ == "__main__":
     x_white, test_white = whitened(x, test)
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        rows = np.concatenate([rng.choice(np.flatnonzero(labels == c), int(count), False) for c in np.unique(labels)])
+        rows = np.concatenate([rng.choice(those, min(int(count), len(those)), replace=False) for those in each])
         first = LogisticRegression(C=0.01, max_iter=1000).fit(x[rows], labels[rows])
         says = learned(x_white, rows, labels[rows], first.predict_proba(x))
         right.append([np.mean(y == data.test.labels) for y in (first.predict(test), says(test_white).argmax(1))])
