@@ -97,6 +97,7 @@ RULES = (
     (r"python scripts/benchmark --help", "", True),
     (r"python scripts/benchmark --works=time_to_accuracy", "--quick --works=time_to_accuracy_mnist --nowrite", True),
     (r"python scripts/benchmark --works=mnist_perceptron", "--quick --sides=products --nowrite", True),
+    (r"python scripts/benchmark --works=scaling", "--quick --works=scaling --nowrite", True),
     (r"python scripts/benchmark$", "--quick --works=prediction --sides=keras --nowrite", True),
     (r"python3 -m venv \.venv|\. \.venv/bin/activate", "", True),
     (r"pip install (-c constraints\.txt|-e '\.\[(sweep|profile)\]')", "--dry-run --no-deps", True),
