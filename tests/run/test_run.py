@@ -339,8 +339,9 @@ def test_the_names_that_recipes_allow_are_those_that_exist():
 
 def test_clean_with_settings_that_do_not_fit_erases_nothing(tmp_path):
     result = train(MLP, tmp_path)
-    with pytest.raises(ValueError, match="batch_size=1000"):
-        train(dataclasses.replace(MLP, batch_size=1000), tmp_path, clean=True)
+    for steps in (0, 4):  # of a whole pass, and of an epoch that is not one
+        with pytest.raises(ValueError, match="batch_size=1000 must be between 1 and the 56 training examples"):
+            train(dataclasses.replace(MLP, batch_size=1000, steps_per_epoch=steps), tmp_path, clean=True)
     assert train(MLP, tmp_path) == result
 
 

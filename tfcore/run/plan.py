@@ -41,5 +41,6 @@ class Plan(NamedTuple):
             settings.integer(name, getattr(self, name), least=0)
         settings.one_of("report", self.report, ("last", "best"))
         check_splits(splits)
-        steps = self.steps_per_epoch or len(batch_indices(self.seed, 0, len(splits.train.labels), self.batch_size))
+        one_pass = len(batch_indices(self.seed, 0, len(splits.train.labels), self.batch_size))  # refuses large batches
+        steps = self.steps_per_epoch or one_pass
         return self._replace(steps=steps, steps_per_loop=min(self.steps_per_loop, steps))
